@@ -1,0 +1,36 @@
+#!/bin/sh
+# Renders deploy/juicefs.yaml from charts/juicefs, for plain `kubectl apply -f`. With --check it only compares.
+# HELM names the helm binary; without it, one on the PATH or the one that e2e/cluster built is taken.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+helm=${HELM:-}
+if [ -z "$helm" ]; then
+  for candidate in "$(command -v helm || true)" "$HOME"/.cache/juicefs-e2e/*/helm; do
+    if [ -x "$candidate" ]; then helm=$candidate; break; fi
+  done
+fi
+if [ -z "$helm" ]; then
+  echo "render.sh: no helm found; build it with e2e/cluster/build.sh or set HELM" >&2
+  exit 1
+fi
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+{
+  echo "# Generated from charts/juicefs by deploy/render.sh. Do not edit."
+  echo "---"
+  echo "apiVersion: v1"
+  echo "kind: Namespace"
+  echo "metadata:"
+  echo "  name: juicefs-system"
+  "$helm" template juicefs "$root/charts/juicefs" --namespace juicefs-system --kube-version 1.34.0 |
+    sed -e '/^ *helm.sh\/chart:/d' -e '/^ *app.kubernetes.io\/instance:/d' -e 's|\(app.kubernetes.io/managed-by\): Helm|\1: kubectl|'
+} >"$out"
+if [ "${1:-}" = --check ]; then
+  if ! diff -u "$root/deploy/juicefs.yaml" "$out"; then
+    echo "render.sh: deploy/juicefs.yaml is old; run deploy/render.sh" >&2
+    exit 1
+  fi
+else
+  cp "$out" "$root/deploy/juicefs.yaml"
+  chmod 644 "$root/deploy/juicefs.yaml"
+fi

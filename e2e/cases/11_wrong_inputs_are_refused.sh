@@ -1,0 +1,79 @@
+#!/bin/bash
+# Every wrong input that the CRD covers is refused with a sentence; what only the world can tell is a condition with one.
+. "$(dirname "$0")/lib.sh"
+trap end EXIT
+begin
+forget_volume
+storage_secrets
+
+# refused SENTENCE SED-EXPRESSION : a good manifest, changed, is refused by the API server.
+refused() {
+    local answer
+    if answer=$(file_system wrong | sed "$2" | k apply --filename - 2>&1); then
+        k delete jfs wrong --timeout=30s >/dev/null 2>&1 || true
+        fail "not refused: $2"
+    fi
+    expect_in "the answer to $2" "$1" "$answer"
+}
+
+step "refused at the door"
+refused "must not contain a password" 's#redis://#redis://:hunter2@#'
+refused "must begin with redis://" 's#redis://redis.storage:6379/[0-9]*#sqlite3:///tmp/x.db#; s#engine: redis, ##'
+refused "engine must be the scheme of url" 's#engine: redis#engine: mysql#'
+refused "no pod reaches" 's#type: s3#type: file#'
+refused "must not contain credentials" 's#http://s3#http://key:secret@s3#'
+refused "blockSizeKiB must be a power of two" 's#trashDays: 1#blockSizeKiB: 100#'
+refused "compression" 's#trashDays: 1#compression: brotli#'
+refused "capacity" 's#trashDays: 1#capacity: lots#'
+refused "trashDays" 's#trashDays: 1#trashDays: -1#'
+refused "deletionPolicy" 's#^  secretExport:#  deletionPolicy: Delete\n&#'
+refused "volumeName" 's#^  secretExport:#  volumeName: Ab\n&#'
+refused "meta needs a url" 's#meta: {.*#meta: {}#'
+refused "bucket" 's#bucket: "[^"]*", ##'
+refused "reclaimPolicy" 's#reclaimPolicy: Delete#reclaimPolicy: Recycle#'
+
+step "what may not change is refused later too"
+file_system right | sed 's#^  storageClasses:.*##' | apply
+changed() {
+    local answer
+    if answer=$(k patch jfs right --type=merge --patch "$2" 2>&1); then fail "not refused: $2"; fi
+    expect_in "the answer to $2" "$1" "$answer"
+}
+changed "bucket cannot change" '{"spec":{"storage":{"bucket":"http://s3.storage:9000/elsewhere"}}}'
+changed "type cannot change" '{"spec":{"storage":{"type":"minio"}}}'
+changed "volumeName cannot change" '{"spec":{"volumeName":"another"}}'
+changed "blockSizeKiB cannot change" '{"spec":{"format":{"blockSizeKiB":1024}}}'
+changed "the scheme of meta.url cannot change" '{"spec":{"meta":{"engine":null,"url":"mysql://db/x"}}}'
+k wait --for=condition=Ready jfs/right --timeout=120s >/dev/null || fail "the good FileSystem is not Ready"
+k delete jfs right --timeout=60s >/dev/null
+forget_volume
+
+step "what only the world can tell is a condition with a sentence"
+printf 'not-the-password' >"$WORK/wrong"
+k create secret generic wrong-meta --from-file=password="$WORK/wrong" >/dev/null
+file_system wrong-password | sed 's#name: meta, key#name: wrong-meta, key#; s#^  storageClasses:.*##' | apply
+file_system unreachable | sed 's#redis.storage:6379#redis.storage:6390#; s#^  storageClasses:.*##' | apply
+file_system no-secret | sed 's#secretRef: {name: s3}#secretRef: {name: nowhere}#; s#^  storageClasses:.*##' | apply
+k create secret generic wrong-s3 --from-file=access-key="$STATE/secrets/s3-access-key" --from-file=secret-key="$WORK/wrong" >/dev/null
+file_system wrong-key | sed 's#secretRef: {name: s3}#secretRef: {name: wrong-s3}#; s#^  storageClasses:.*##' | apply
+
+# not_ready NAME PART... : within the deadline Ready is False and its message has every part.
+not_ready() {
+    local name=$1 message
+    shift
+    says() {
+        message=$(k get jfs "$name" -o jsonpath='{.status.conditions[?(@.status=="False")].message}')
+        local part
+        for part in "$@"; do [[ $message == *"$part"* ]] || return 1; done
+    }
+    if ! until_true 240 "$name says what is wrong" says "$@"; then
+        k get jfs "$name" -o jsonpath='{.status}' >&2
+        fail "$name: expected '$*' in '$(k get jfs "$name" -o jsonpath='{.status.conditions[?(@.status=="False")].message}')'"
+    fi
+    expect "Ready of $name" False "$(k get jfs "$name" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')"
+}
+not_ready no-secret nowhere
+not_ready wrong-password redis.storage password
+not_ready wrong-key s3.storage
+not_ready unreachable redis.storage:6390
+expect "keys in the database" 0 "$(redis dbsize | tr -dc 0-9)"

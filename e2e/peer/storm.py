@@ -1,0 +1,54 @@
+"""storm.py DIR SEED SECONDS WHO: random operations on names that others use at the same time. Errors that a race
+explains are expected; any other ends the run with exit code 1."""
+import errno, os, random, sys, time
+
+root, seed, seconds, who = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+RACES = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ESTALE, errno.EPERM, errno.EBUSY, errno.ELOOP}
+rnd = random.Random(seed)
+dirs = [os.path.join(root, f"s{n}") for n in range(3)]
+for d in dirs:
+    os.makedirs(d, exist_ok=True)
+name = lambda: os.path.join(rnd.choice(dirs), f"n{rnd.randrange(12)}")
+counts, surprises, end = {}, [], time.monotonic() + seconds
+
+
+def create(): os.close(os.open(name(), os.O_CREAT | os.O_WRONLY, 0o644))
+def exclusive(): os.close(os.open(name(), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+def write():
+    fd = os.open(name(), os.O_WRONLY)
+    try: os.pwrite(fd, bytes([rnd.randrange(256)]) * rnd.randrange(1, 200000), rnd.randrange(300000))
+    finally: os.close(fd)
+def append():
+    fd = os.open(name(), os.O_WRONLY | os.O_APPEND)
+    try: os.write(fd, b"a" * rnd.randrange(1, 5000))
+    finally: os.close(fd)
+def truncate(): os.truncate(name(), rnd.randrange(400000))
+def read():
+    with open(name(), "rb") as f: f.read()
+def unlink(): os.unlink(name())
+def mkdir(): os.mkdir(name())
+def rmdir(): os.rmdir(name())
+def rename(): os.rename(name(), name())
+def link(): os.link(name(), name(), follow_symlinks=False)
+def symlink(): os.symlink("target" + who, name())
+def chmod(): os.chmod(name(), rnd.choice([0o600, 0o644, 0o777, 0o4755]))
+def listing(): [os.lstat(e.path) for e in os.scandir(rnd.choice(dirs))]
+def own():  # what nobody else touches must always be right
+    path, body = os.path.join(root, f"own.{who}"), rnd.randbytes(rnd.randrange(1, 300000))
+    with open(path, "wb") as f: f.write(body)
+    with open(path, "rb") as f:
+        if f.read() != body: surprises.append("own file reads back other bytes")
+
+
+ops = [create, create, exclusive, write, write, append, truncate, read, unlink, unlink, mkdir, rmdir, rename, rename, rename, link, link, symlink, chmod, listing, own]
+while time.monotonic() < end:
+    op = rnd.choice(ops)
+    try:
+        op()
+        counts[op.__name__] = counts.get(op.__name__, 0) + 1
+    except OSError as e:
+        # Reading or writing a file that another client has just removed may fail; the peer answers EIO or ENOENT there.
+        if e.errno not in RACES and not (e.errno in (errno.EIO, errno.EBADF) and op in (read, write, append, truncate)):
+            surprises.append(f"{op.__name__}: {e}")
+print(f"{who}: {sum(counts.values())} operations {'; '.join(surprises[:5])}")
+sys.exit(1 if surprises else 0)

@@ -1,0 +1,160 @@
+//! Commands on a whole volume.
+
+use clap::Args;
+
+pub(crate) const FORMAT_EXAMPLES: &str = "Examples:
+  # SQLite and a folder: needs no server
+  juicefs format sqlite3:///srv/meta.db myjfs --bucket /srv/data
+
+  # Redis and S3; the secrets from the environment
+  META_PASSWORD=... ACCESS_KEY=... SECRET_KEY=... \\
+    juicefs format redis://localhost/1 myjfs --storage s3 --bucket https://mybucket.s3.us-east-1.amazonaws.com
+
+  # Any S3-compatible endpoint, blocks compressed
+  juicefs format redis://localhost myjfs --storage s3 --bucket http://localhost:9000/mybucket --compress lz4";
+
+pub(crate) const CONFIG_EXAMPLES: &str = "Examples:
+  # Show the settings
+  juicefs config redis://localhost
+
+  # Keep deleted files for a week, at most 100 GiB in all
+  juicefs config redis://localhost --trash-days 7 --capacity 100";
+
+pub(crate) const STATUS_EXAMPLES: &str = "Examples:
+  juicefs status redis://localhost
+  juicefs status redis://localhost --session 3";
+
+pub(crate) const GC_EXAMPLES: &str = "Examples:
+  # Look only; nothing is changed
+  juicefs gc redis://localhost
+  juicefs gc redis://localhost --json | jq .leaked";
+
+pub(crate) const FSCK_EXAMPLES: &str = "Examples:
+  juicefs fsck redis://localhost";
+
+/// Where data is, for `format` and `config`. Absent flags leave the setting as it is.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct StoreFlags {
+    /// Type of the object store: file, s3 [default for a new volume: file]
+    #[arg(long, value_name = "TYPE")]
+    pub storage: Option<String>,
+    /// URL of the bucket, or a directory [default for a new volume: /var/jfs]
+    #[arg(long, value_name = "URL")]
+    pub bucket: Option<String>,
+    /// Access key (environment: ACCESS_KEY)
+    #[arg(long, value_name = "KEY")]
+    pub access_key: Option<String>,
+    /// Secret key (safer by the environment: SECRET_KEY)
+    #[arg(long, value_name = "KEY")]
+    pub secret_key: Option<juicefs_base::SecretString>,
+    /// Session token (safer by the environment: SESSION_TOKEN)
+    #[arg(long, value_name = "TOKEN")]
+    pub session_token: Option<juicefs_base::SecretString>,
+    /// Storage class of new objects
+    #[arg(long, value_name = "CLASS")]
+    pub storage_class: Option<String>,
+    /// Limit of the volume's size in GiB, 0 = none
+    #[arg(long, value_name = "GIB")]
+    pub capacity: Option<String>,
+    /// Limit of the volume's inodes, 0 = none
+    #[arg(long, value_name = "N")]
+    pub inodes: Option<u64>,
+    /// Days that deleted files stay in the trash, 0 = no trash [default for a new volume: 1]
+    #[arg(long, value_name = "DAYS")]
+    pub trash_days: Option<u32>,
+}
+
+/// `format`.
+#[derive(Args, Debug)]
+pub(crate) struct FormatArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// Name of the volume
+    pub name: String,
+    #[command(flatten)]
+    pub store: StoreFlags,
+    /// Size of a block in KiB [default: 4M]
+    #[arg(long, value_name = "SIZE")]
+    pub block_size: Option<String>,
+    /// Compression of blocks: none, lz4, zstd [default: none]
+    #[arg(long, value_name = "ALGORITHM")]
+    pub compress: Option<String>,
+    /// Spread objects over directories by a hash of their id
+    #[arg(long)]
+    pub hash_prefix: bool,
+    /// Spread objects over several buckets (not supported yet)
+    #[arg(long, value_name = "N", hide = true)]
+    pub shards: Option<u32>,
+    /// Replace settings that a volume keeps for ever
+    #[arg(long)]
+    pub force: bool,
+    /// Leave an existing volume as it is
+    #[arg(long)]
+    pub no_update: bool,
+}
+
+/// `config`.
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    #[command(flatten)]
+    pub store: StoreFlags,
+    /// Default upload limit of clients in Mbps
+    #[arg(long, value_name = "MBPS")]
+    pub upload_limit: Option<i64>,
+    /// Default download limit of clients in Mbps
+    #[arg(long, value_name = "MBPS")]
+    pub download_limit: Option<i64>,
+    /// Keep statistics of every directory
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub dir_stats: Option<bool>,
+    /// Encrypt the secrets in the setting
+    #[arg(long)]
+    pub encrypt_secret: bool,
+    /// Oldest client that may mount
+    #[arg(long, value_name = "VERSION")]
+    pub min_client_version: Option<String>,
+    /// Newest client that may mount
+    #[arg(long, value_name = "VERSION")]
+    pub max_client_version: Option<String>,
+    /// Answer every question with yes
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Skip the trial of a changed store
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// Show one session in detail
+    #[arg(short, long, value_name = "SID", default_value_t = 0, hide_default_value = true)]
+    pub session: u64,
+}
+
+/// `gc`.
+#[derive(Args, Debug)]
+pub(crate) struct GcArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// Accepted for scripts of the peer; a dry run needs no threads
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 10, hide = true)]
+    pub threads: u32,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fsck`.
+#[derive(Args, Debug)]
+pub(crate) struct FsckArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,64 @@
+//! `format`.
+
+use anyhow::Context;
+use juicefs_base::units::parse_bytes;
+use juicefs_volume::{FormatRequest, SettingChange};
+use std::process::ExitCode;
+
+use super::{meta_url, storage_access};
+use crate::args::{FormatArgs, StoreFlags};
+use crate::environment;
+
+/// Where the peer keeps data when nothing is said, for root and for others.
+fn default_bucket() -> String {
+    if nix::unistd::geteuid().is_root() {
+        return "/var/jfs".to_owned();
+    }
+    let home = std::env::var("HOME").unwrap_or_else(|_| "/tmp".to_owned());
+    format!("{home}/.juicefs/local")
+}
+
+pub(super) async fn run(args: FormatArgs) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url)?;
+    let mut settings = setting_change(&args.store)?;
+    let is_new = juicefs_meta::engines::open(&url).await?.setting().await?.is_none();
+    if is_new && settings.bucket.is_none() {
+        if settings.storage.as_deref().is_some_and(|storage| storage != "file") {
+            anyhow::bail!("--bucket is missing: name the bucket of storage `{}`", settings.storage.unwrap_or_default());
+        }
+        settings.bucket = Some(default_bucket());
+    }
+    let block_size_kib = args.block_size.as_deref().map(|text| parse_bytes(text, 1 << 10)).transpose();
+    let request = FormatRequest {
+        name: args.name,
+        settings,
+        block_size_kib: block_size_kib.context("--block-size")?.map(|bytes| bytes >> 10),
+        compression: args.compress,
+        shards: args.shards,
+        hash_prefix: args.hash_prefix.then_some(true),
+        force: args.force,
+        no_update: args.no_update,
+        skips_store_check: environment::skips_store_check(),
+    };
+    let outcome = juicefs_volume::format(&url, &request, &storage_access()).await?;
+    tracing::info!("Data use {}", outcome.store);
+    tracing::info!("Volume is formatted as {}", super::status::pretty(&outcome.format.to_shown_text())?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Flags and environment of `format` and `config` as a change of settings.
+pub(super) fn setting_change(flags: &StoreFlags) -> anyhow::Result<SettingChange> {
+    let capacity = flags.capacity.as_deref().map(|text| parse_bytes(text, 1 << 30)).transpose();
+    Ok(SettingChange {
+        storage: flags.storage.clone(),
+        bucket: flags.bucket.clone(),
+        access_key: flags.access_key.clone().or_else(environment::access_key),
+        secret_key: flags.secret_key.clone().or_else(environment::secret_key),
+        session_token: flags.session_token.clone().or_else(environment::session_token),
+        storage_class: flags.storage_class.clone(),
+        capacity: capacity.context("--capacity")?,
+        inodes: flags.inodes,
+        trash_days: flags.trash_days,
+        ..SettingChange::default()
+    })
+}

@@ -1,0 +1,82 @@
+//! One file per command: settings in, one call, words out.
+
+mod config;
+mod format;
+mod kubernetes;
+mod mount;
+mod report;
+mod csi;
+mod status;
+
+use anyhow::Context;
+use juicefs_base::log::{self, LogSettings};
+use juicefs_meta::url::MetaUrl;
+use juicefs_object::RetryPolicy;
+use juicefs_volume::StorageAccess;
+use std::future::Future;
+use std::process::ExitCode;
+
+use crate::args::{Cli, Command, GlobalArgs};
+use crate::environment;
+
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let settings = log_settings(&cli.global);
+    log::init(&settings, None).context("standard error")?;
+    match cli.command {
+        Command::Format(args) => wait(format::run(args)),
+        Command::Config(args) => wait(config::run(args)),
+        Command::Status(args) => wait(status::run(args)),
+        Command::Gc(args) => wait(report::gc(args)),
+        Command::Fsck(args) => wait(report::fsck(args)),
+        Command::Mount(args) => mount::mount(args),
+        Command::Umount(args) => mount::umount(&args),
+        Command::Operator(args) => wait(kubernetes::operator(args)),
+        Command::FormatJob(args) => wait(kubernetes::format_job(args)),
+        Command::Crds => Ok(kubernetes::crds()),
+        Command::MountPod { socket, broker_uid } => mount::pod(&socket, broker_uid),
+        Command::Csi(role) => wait(csi::run(role)),
+        Command::Version => {
+            say(&format!("juicefs version {}", crate::args::juicefs_version()));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn log_settings(global: &GlobalArgs) -> LogSettings {
+    let verbosity = if global.quiet { -1 } else { i8::from(global.verbose).max(2 * i8::from(global.trace)) };
+    let tag = match global.log_id.as_deref() {
+        None | Some("") => String::new(),
+        Some("random") => format!("{:08x} ", std::process::id().wrapping_mul(0x9E37_79B1)),
+        Some(id) => format!("{id} "),
+    };
+    LogSettings { verbosity, tag }
+}
+
+/// Drives one command to its end.
+fn wait(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the runtime did not start")?;
+    runtime.block_on(command)
+}
+
+/// The engine's address, logged without its password.
+fn meta_url(text: &str) -> anyhow::Result<MetaUrl> {
+    let url = MetaUrl::parse(text)?;
+    tracing::info!("Meta address: {url}");
+    Ok(url)
+}
+
+fn storage_access() -> StorageAccess {
+    // A command a person waits for gives up sooner than a mount does.
+    let retry = RetryPolicy { retries: 1, get_timeout: std::time::Duration::from_secs(20), ..RetryPolicy::default() };
+    StorageAccess { region: environment::aws_region(), retry }
+}
+
+/// What a command was asked for, on standard output.
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say(text: &str) {
+    println!("{text}");
+}

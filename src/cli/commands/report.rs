@@ -1,0 +1,66 @@
+//! `gc` and `fsck`: work that ends in a report.
+
+use anyhow::Context;
+use std::process::ExitCode;
+
+use super::{meta_url, say, storage_access};
+use crate::args::{FsckArgs, GcArgs};
+use crate::environment;
+use crate::progress::Bars;
+
+pub(super) async fn gc(args: GcArgs) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url)?;
+    let bars = Bars::on_terminal();
+    let report = juicefs_volume::gc(&url, &storage_access(), environment::gc_skipped_age(), bars.as_ref()).await?;
+    drop(bars);
+    if args.json {
+        say(&serde_json::to_string_pretty(&report).context("report")?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    tracing::info!("using {} slices ({} bytes)", report.slices.count, report.slices.bytes);
+    tracing::info!(
+        "scanned {} objects, {} valid, {} pending delete ({} bytes), {} compacted ({} bytes), {} leaked ({} bytes), \
+         {} delslices ({} bytes), {} delfiles ({} bytes), {} skipped ({} bytes)",
+        report.scanned.count,
+        report.valid.count,
+        report.pending.count,
+        report.pending.bytes,
+        report.compacted.count,
+        report.compacted.bytes,
+        report.leaked.count,
+        report.leaked.bytes,
+        report.delayed_slices.count,
+        report.delayed_slices.bytes,
+        report.deleted_files.count,
+        report.deleted_files.bytes,
+        report.skipped.count,
+        report.skipped.bytes,
+    );
+    for key in &report.leaked_keys {
+        tracing::info!("leaked: {key}");
+    }
+    if report.leaked.count > 0 {
+        tracing::warn!("removing leaked objects is not supported yet; the peer's `gc --delete` does it");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn fsck(args: FsckArgs) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url)?;
+    let bars = Bars::on_terminal();
+    let report = juicefs_volume::fsck(&url, &storage_access(), bars.as_ref()).await?;
+    drop(bars);
+    if args.json {
+        say(&serde_json::to_string_pretty(&report).context("report")?);
+    } else {
+        tracing::info!("Found {} blocks ({} bytes)", report.blocks_found, report.bytes_found);
+        tracing::info!("Used by {} slices ({} bytes)", report.slices, report.slice_bytes);
+        for file in &report.broken {
+            tracing::error!("inode {} is broken: {} is lost", file.inode, file.lost_key);
+        }
+    }
+    if report.lost_blocks == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    anyhow::bail!("{} blocks ({} bytes) are lost: restore them from a copy of the bucket", report.lost_blocks, report.lost_bytes)
+}

@@ -1,0 +1,25 @@
+//! `status`.
+
+use anyhow::Context;
+use std::process::ExitCode;
+
+use super::{meta_url, say};
+use crate::args::StatusArgs;
+
+pub(super) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url)?;
+    let session = (args.session != 0).then_some(args.session);
+    let status = juicefs_volume::status(&url, session).await?;
+    let text = match (session, status.sessions.first()) {
+        (Some(_), Some(session)) => serde_json::to_string_pretty(session),
+        _ => serde_json::to_string_pretty(&status),
+    };
+    say(&text.context("status")?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A setting's text with two spaces of indent, as the peer shows it.
+pub(super) fn pretty(setting: &str) -> anyhow::Result<String> {
+    let value: serde_json::Value = serde_json::from_str(setting).context("setting")?;
+    Ok(serde_json::to_string_pretty(&value)?)
+}

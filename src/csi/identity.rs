@@ -1,0 +1,36 @@
+//! Who the driver is.
+
+use tonic::{Request, Response, Status};
+
+use crate::pb;
+use crate::pb::plugin_capability::{Service, Type, service};
+
+pub(crate) struct Identity;
+
+#[tonic::async_trait]
+impl pb::identity_server::Identity for Identity {
+    async fn get_plugin_info(
+        &self,
+        _request: Request<pb::GetPluginInfoRequest>,
+    ) -> Result<Response<pb::GetPluginInfoResponse>, Status> {
+        Ok(Response::new(pb::GetPluginInfoResponse {
+            name: juicefs_k8s::DRIVER_NAME.to_owned(),
+            vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        _request: Request<pb::GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<pb::GetPluginCapabilitiesResponse>, Status> {
+        let service = Service { r#type: service::Type::ControllerService as i32 };
+        let capability = pb::PluginCapability { r#type: Some(Type::Service(service)) };
+        Ok(Response::new(pb::GetPluginCapabilitiesResponse { capabilities: vec![capability] }))
+    }
+
+    /// Touches neither FUSE nor metadata: a slow volume must not restart the driver.
+    async fn probe(&self, _request: Request<pb::ProbeRequest>) -> Result<Response<pb::ProbeResponse>, Status> {
+        Ok(Response::new(pb::ProbeResponse { ready: Some(true) }))
+    }
+}

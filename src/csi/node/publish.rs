@@ -1,0 +1,254 @@
+//! NodePublishVolume: a running mount pod, a kernel mount it serves, a bind to the target.
+
+use juicefs_k8s::events::Note;
+use juicefs_k8s::pod::{self, MountPod};
+use juicefs_k8s::settings::{VolumeSettings, secret_map, sub_path};
+use juicefs_k8s::{POD_UID, labels};
+use juicefs_mount::{Broker, MountOptions, MountSecrets, MountSettings};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use kube::ResourceExt;
+use nix::mount::{MsFlags, mount};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tonic::Status;
+
+use super::{Node, blocking, cache, table};
+use crate::controller::{Volume, check_capabilities, is_reader};
+use crate::pb::volume_capability::AccessType;
+use crate::{pb, status};
+
+/// The kubelet waits two minutes; an answer comes before.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(20);
+/// Upstream's mode for a directory that a mount makes.
+const DIRECTORY_MODE: u16 = 0o777;
+
+/// A request, read.
+struct Wanted {
+    id: String,
+    target: PathBuf,
+    settings: VolumeSettings,
+    read_only: bool,
+    context: HashMap<String, String>,
+}
+
+impl Node {
+    pub(super) async fn publish(&self, request: pb::NodePublishVolumeRequest) -> Result<(), Status> {
+        let wanted = read(request)?;
+        let _held = self.locks.take(&wanted.id)?;
+        let target = wanted.target.clone();
+        let is_there = blocking("looking at the target", CALL_TIMEOUT, move || {
+            Ok(table::read()?.at(&target).is_some_and(juicefs_mount::MountEntry::is_juicefs))
+        });
+        if is_there.await? {
+            return Ok(());
+        }
+        if let Err(status) = self.publish_new(&wanted).await {
+            self.tell(&wanted, &Note::warning("MountFailed", "Mount", status.message())).await;
+            return Err(status);
+        }
+        Ok(())
+    }
+
+    async fn publish_new(&self, wanted: &Wanted) -> Result<(), Status> {
+        let (mut mount_settings, uuid) = self.mount_settings(wanted).await?;
+        let roots = cache::roots(&mount_settings.options.cache_dirs, &self.settings.cache_roots)?;
+        for root in roots.clone() {
+            let uuid = uuid.clone();
+            blocking("preparing the cache", CALL_TIMEOUT, move || cache::prepare(&root, &uuid)).await?;
+        }
+        mount_settings.options.cache_dirs =
+            if roots.is_empty() { vec![PathBuf::from("memory")] } else { roots.clone() };
+        let running = self.mount_pod(wanted, &uuid, &roots).await?;
+        let mounted = self.kernel_mount(wanted, mount_settings, &running).await?;
+        let (target, read_only) = (wanted.target.clone(), wanted.read_only);
+        blocking("binding the target", CALL_TIMEOUT, move || bind(&mounted, &target, read_only)).await
+    }
+
+    /// What the mount process is told, and the volume's UUID.
+    async fn mount_settings(&self, wanted: &Wanted) -> Result<(MountSettings, String), Status> {
+        let secret = &wanted.settings.secret;
+        let volume = Volume::open(secret).await?;
+        let format = volume.meta.format();
+        let mut options = MountOptions {
+            version: juicefs_meta::format::SESSION_VERSION.to_owned(),
+            volume_name: format.name.clone(),
+            storage: secret.storage.clone().filter(|storage| *storage != format.storage),
+            bucket: secret.bucket.clone().filter(|bucket| *bucket != format.bucket),
+            ..MountOptions::default()
+        };
+        let mut found: Vec<String> = Vec::new();
+        if !wanted.settings.findings.is_empty() {
+            found.push(wanted.settings.findings.to_string());
+        }
+        for (name, value) in wanted.settings.options.client_options() {
+            match options.set(name, value.unwrap_or_default()) {
+                Ok(_) => {}
+                Err(error @ juicefs_mount::flags::FlagError::BadValue { .. }) => {
+                    return Err(Status::invalid_argument(error.to_string()));
+                }
+                Err(error) => found.push(error.to_string()),
+            }
+        }
+        if !found.is_empty() {
+            self.tell(wanted, &Note::warning("SettingIgnored", "Mount", found.join("; "))).await;
+        }
+        options.read_only |= wanted.read_only;
+        let path = wanted.settings.attributes.sub_path.as_deref().or(options.subdir.as_deref());
+        if let Some(path) = path {
+            let path = sub_path(path).map_err(|error| status::of_settings(&error))?;
+            if volume.find(&path).await?.is_none() {
+                if options.read_only {
+                    return Err(Status::not_found(format!("directory {path} is not in volume {}", format.name)));
+                }
+                volume.check_writable()?;
+                volume.make_path(&path, DIRECTORY_MODE).await?;
+            }
+            options.subdir = Some(format!("/{path}"));
+        }
+        let secrets = MountSecrets {
+            meta_url: secret.complete_meta_url(),
+            access_key: secret.access_key.clone(),
+            secret_key: secret.secret_key.clone(),
+            session_token: secret.session_token.clone(),
+        };
+        Ok((MountSettings { secrets, options }, format.uuid.clone()))
+    }
+
+    async fn mount_pod(&self, wanted: &Wanted, uuid: &str, roots: &[PathBuf]) -> Result<Pod, Status> {
+        let hash = wanted.settings.sharing_hash(&wanted.id);
+        let object = MountPod {
+            namespace: &self.settings.namespace,
+            node: &self.settings.serve.instance,
+            image: &self.settings.mount_image,
+            image_pull_policy: &self.settings.mount_image_pull_policy,
+            volume_id: &wanted.id,
+            settings_hash: &hash,
+            volume_uuid: uuid,
+            cache_roots: roots,
+            settings: &wanted.settings.attributes.pod,
+            priority_class: &self.settings.mount_priority_class,
+            owner: None,
+        };
+        self.running_pod(&object.build()).await
+    }
+
+    /// The kernel mount that `running` serves, made if it is not there. Its path.
+    async fn kernel_mount(&self, wanted: &Wanted, mut settings: MountSettings, running: &Pod) -> Result<PathBuf, Status> {
+        let uid = running.uid().unwrap_or_default();
+        let path = table::mount_path(&self.settings.kubelet_dir, &wanted.id, &uid);
+        let socket = pod::socket_on_host(&self.settings.kubelet_dir, &uid);
+        let id = wanted.id.clone();
+        settings.options.mountpoint.clone_from(&path);
+        let made = path.clone();
+        let deadline = OFFER_TIMEOUT + SOCKET_TIMEOUT + CALL_TIMEOUT;
+        blocking("mounting", deadline, move || {
+            let worker = u32::try_from(POD_UID).unwrap_or(u32::MAX);
+            let broker = connect(&socket, worker)?;
+            let is_mounted = table::read()?.at(&made).is_some();
+            let is_served = broker.list(CALL_TIMEOUT).map_err(|error| mount_failed(&error))?.contains(&id);
+            if is_mounted && is_served {
+                return Ok(());
+            }
+            if is_mounted {
+                // Its process has gone and a new one runs in the same pod: what is there answers nobody any more.
+                nix::mount::umount2(&made, nix::mount::MntFlags::MNT_DETACH)
+                    .map_err(|errno| Status::unavailable(format!("{}: {errno}", made.display())))?;
+            }
+            std::fs::create_dir_all(&made)
+                .map_err(|error| Status::unavailable(format!("{}: {error}", made.display())))?;
+            broker.offer(&id, &settings, OFFER_TIMEOUT).map(drop).map_err(|error| mount_failed(&error))
+        })
+        .await?;
+        Ok(path)
+    }
+
+    /// An Event on the pod that waits for the volume.
+    async fn tell(&self, wanted: &Wanted, note: &Note) {
+        let from = |key: &str| wanted.context.get(&format!("{}pod.{key}", labels::SIDECAR_PREFIX)).cloned();
+        let object = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: from("name"),
+            namespace: from("namespace"),
+            uid: from("uid"),
+            ..ObjectReference::default()
+        };
+        if object.name.is_some() {
+            self.events.publish(&object, note).await;
+        }
+    }
+}
+
+fn read(request: pb::NodePublishVolumeRequest) -> Result<Wanted, Status> {
+    for (text, name) in [(&request.volume_id, "volume_id"), (&request.target_path, "target_path")] {
+        if text.is_empty() {
+            return Err(Status::invalid_argument(format!("{name} is missing")));
+        }
+    }
+    let capability = request
+        .volume_capability
+        .ok_or_else(|| Status::invalid_argument("volume_capability is missing"))?;
+    check_capabilities(std::slice::from_ref(&capability))?;
+    let flags = match &capability.access_type {
+        Some(AccessType::Mount(mount)) => mount.mount_flags.clone(),
+        _ => Vec::new(),
+    };
+    let context = request.volume_context.clone().into_iter().collect();
+    let settings = VolumeSettings::for_existing_volume(&secret_map(request.secrets), &context, &flags)
+        .map_err(|error| status::of_settings(&error))?;
+    let read_only = request.readonly || is_reader(&capability) || settings.options.read_only();
+    Ok(Wanted {
+        id: request.volume_id,
+        target: PathBuf::from(request.target_path),
+        settings,
+        read_only,
+        context: request.volume_context,
+    })
+}
+
+/// The pod is ready before its process listens: the socket is waited for, within bounds.
+fn connect(socket: &Path, worker: u32) -> Result<Broker, Status> {
+    let deadline = std::time::Instant::now() + SOCKET_TIMEOUT;
+    let mut attempt = 0;
+    loop {
+        match Broker::connect(socket, worker, CALL_TIMEOUT) {
+            Ok(broker) => return Ok(broker),
+            Err(error) if std::time::Instant::now() > deadline => return Err(mount_failed(&error)),
+            Err(_) => std::thread::sleep(juicefs_base::backoff::doubling(
+                attempt,
+                Duration::from_millis(10),
+                Duration::from_millis(300),
+            )),
+        }
+        attempt += 1;
+    }
+}
+
+fn mount_failed(error: &juicefs_mount::Error) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+/// Binds `source` to `target` and looks whether it is there.
+fn bind(source: &Path, target: &Path, read_only: bool) -> Result<(), Status> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        Status::unavailable(format!("{what} {}: {error}", target.display()))
+    };
+    std::fs::create_dir_all(target).map_err(|error| failed("target", &error))?;
+    let none: Option<&str> = None;
+    mount(Some(source), target, none, MsFlags::MS_BIND, none).map_err(|errno| failed("binding", &errno))?;
+    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    if read_only {
+        flags |= MsFlags::MS_RDONLY;
+    }
+    let remounted = mount(none, target, none, flags, none).map_err(|errno| failed("remounting", &errno));
+    let is_ours = table::read()?.at(target).is_some_and(juicefs_mount::MountEntry::is_juicefs);
+    if remounted.is_err() || !is_ours {
+        let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
+        remounted?;
+        return Err(failed("target", &"the mount did not appear"));
+    }
+    Ok(())
+}

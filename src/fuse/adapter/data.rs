@@ -1,0 +1,83 @@
+//! Open files and their bytes.
+
+use super::{Adapter, Place, errno, permissions};
+use crate::request::{Answer, OpenedFile, Request};
+use bytes::Bytes;
+use juicefs_base::Errno;
+use juicefs_meta::{Ino, OpenFlags};
+use juicefs_vfs::Created;
+use std::ops::Range;
+
+impl Adapter {
+    pub(crate) fn open(&self, request: &Request, ino: Ino, flags: i32, reply: impl Answer<OpenedFile>) {
+        let (vfs, caller) = (self.vfs.clone(), self.caller(request));
+        let flags = OpenFlags(flags);
+        self.run("open", reply, async move {
+            let opened = vfs.open(&caller, ino, flags).await?;
+            Ok(OpenedFile { opened, skips_flush: !flags.writes() })
+        });
+    }
+
+    pub(crate) fn create(
+        &self,
+        request: &Request,
+        place: Place,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: impl Answer<Created>,
+    ) {
+        let (vfs, caller) = (self.vfs.clone(), self.caller(request));
+        let (mode, umask) = (permissions(mode), self.umask(umask));
+        self.run("create", reply, async move {
+            vfs.create(&caller, place.parent, &place.name()?, mode, umask, OpenFlags(flags)).await
+        });
+    }
+
+    pub(crate) fn read(&self, ino: Ino, fh: u64, offset: u64, size: u32, reply: impl Answer<Bytes>) {
+        let vfs = self.vfs.clone();
+        self.run("read", reply, async move { vfs.read(ino, fh, offset, size).await });
+    }
+
+    pub(crate) fn write(&self, ino: Ino, fh: u64, offset: u64, data: &[u8], reply: impl Answer<u32>) {
+        if let Some(written) = self.vfs.try_write(ino, fh, offset, data) {
+            return reply.answer(written.map_err(|error| errno("write", &error)));
+        }
+        let vfs = self.vfs.clone();
+        let data = Bytes::copy_from_slice(data);
+        self.run("write", reply, async move { vfs.write(ino, fh, offset, &data).await });
+    }
+
+    /// One per close(2); reports what earlier writes failed with.
+    pub(crate) fn flush(&self, ino: Ino, fh: u64, reply: impl Answer<()>) {
+        let vfs = self.vfs.clone();
+        self.run("flush", reply, async move { vfs.flush(ino, fh).await });
+    }
+
+    pub(crate) fn fsync(&self, ino: Ino, fh: u64, reply: impl Answer<()>) {
+        let vfs = self.vfs.clone();
+        self.run("fsync", reply, async move { vfs.fsync(ino, fh).await });
+    }
+
+    pub(crate) fn release(&self, ino: Ino, fh: u64, reply: impl Answer<()>) {
+        let vfs = self.vfs.clone();
+        self.run("release", reply, async move { vfs.release(ino, fh).await });
+    }
+
+    pub(crate) fn fallocate(
+        &self,
+        request: &Request,
+        ino: Ino,
+        fh: u64,
+        range: Range<u64>,
+        mode: i32,
+        reply: impl Answer<()>,
+    ) {
+        let Ok(mode) = u8::try_from(mode) else { return reply.answer(Err(Errno::EOPNOTSUPP)) };
+        let (vfs, caller) = (self.vfs.clone(), self.caller(request));
+        let length = range.end - range.start;
+        self.run("fallocate", reply, async move {
+            vfs.fallocate(&caller, ino, fh, mode, range.start, length).await
+        });
+    }
+}

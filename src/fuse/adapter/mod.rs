@@ -1,0 +1,93 @@
+//! What each operation does to the vfs, one file per topic. Names and data are copied before the first wait:
+//! the thread that read the request reuses its buffer.
+
+mod attributes;
+mod caller;
+mod data;
+mod directory;
+mod names;
+mod special;
+
+pub(crate) use attributes::Changes;
+
+use crate::options::FuseOptions;
+use crate::request::Answer;
+use crate::task;
+use bytes::Bytes;
+use juicefs_base::Errno;
+use juicefs_meta::{Ino, Name};
+use juicefs_vfs::Vfs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::Handle;
+
+/// Requests become calls of the vfs; holds nothing of its own.
+pub(crate) struct Adapter {
+    vfs: Arc<Vfs>,
+    pub(crate) options: FuseOptions,
+    runtime: Handle,
+    /// Set once, when the volume is closed under a mount that is still there.
+    refusing: Arc<AtomicBool>,
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) parent: Ino,
+    pub(crate) name: Bytes,
+}
+
+impl Place {
+    fn name(&self) -> Result<Name, Errno> {
+        Name::new(self.name.clone())
+    }
+}
+
+impl Adapter {
+    pub(crate) fn new(
+        vfs: Arc<Vfs>,
+        options: FuseOptions,
+        runtime: Handle,
+        refusing: Arc<AtomicBool>,
+    ) -> Self {
+        Self { vfs, options, runtime, refusing }
+    }
+
+    fn refuses(&self) -> bool {
+        self.refusing.load(Ordering::Acquire)
+    }
+
+    /// Starts `work` on this thread and answers with its result, whichever thread that ends on.
+    fn run<T, A, W>(&self, operation: &'static str, reply: A, work: W)
+    where
+        A: Answer<T>,
+        W: Future<Output = Result<T, juicefs_vfs::Error>> + Send + 'static,
+    {
+        if self.refuses() {
+            return reply.answer(Err(Errno::ENOTCONN));
+        }
+        task::run(&self.runtime, async move {
+            reply.answer(work.await.map_err(|error| errno(operation, &error)));
+        });
+    }
+
+    /// Bits of a mode that a new node may have; the kernel has applied the caller's umask unless `--umask`
+    /// replaced it.
+    fn umask(&self, callers: u32) -> u16 {
+        self.options.umask.unwrap_or((callers & 0o777) as u16)
+    }
+}
+
+/// The twelve bits of a mode.
+fn permissions(mode: u32) -> u16 {
+    (mode & 0o7777) as u16
+}
+
+/// What the caller is told; an I/O error also tells the log why.
+fn errno(operation: &'static str, error: &juicefs_vfs::Error) -> Errno {
+    let errno = error.errno();
+    if errno == Errno::EIO {
+        tracing::error!(operation, "{error}");
+    }
+    errno
+}

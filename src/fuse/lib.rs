@@ -1,0 +1,21 @@
+//! The kernel's side of a mount: the only room that knows fuser and `/dev/fuse`.
+//!
+//! `request` and `adapter` say what each operation does to the vfs, `transport` carries it over fuser, `task`
+//! decides which thread works on it.
+
+mod adapter;
+mod convert;
+pub mod descriptors;
+mod device;
+mod error;
+mod invalidate;
+mod options;
+mod request;
+mod session;
+mod task;
+mod transport;
+
+pub use device::mount;
+pub use error::{Error, Result};
+pub use options::FuseOptions;
+pub use session::{Session, serve, serve_fd};

@@ -1,0 +1,86 @@
+//! A served mount: threads that read its descriptor, and its end.
+//!
+//! The state is whether the threads still run. They end by themselves when the kernel lets go of the mount;
+//! nothing here stops them otherwise.
+
+use crate::adapter::Adapter;
+use crate::device;
+use crate::error::Result;
+use crate::invalidate::KernelCaches;
+use crate::options::FuseOptions;
+use crate::transport::Transport;
+use fuser::{Config, SessionACL};
+use juicefs_vfs::Vfs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// A mount that is being served.
+#[derive(Debug)]
+pub struct Session {
+    /// The end of the threads; `None` while they run.
+    ended: watch::Receiver<Option<Result<(), String>>>,
+    refusing: Arc<AtomicBool>,
+}
+
+/// Mounts `vfs` on `mountpoint` and serves it.
+///
+/// # Errors
+/// A sentence on why the kernel or `fusermount3` refused.
+pub fn serve(vfs: Arc<Vfs>, mountpoint: &Path, options: FuseOptions, runtime: Handle) -> Result<Session> {
+    let device = device::mount(mountpoint, &options)?;
+    serve_fd(device, vfs, options, runtime)
+}
+
+/// Serves a descriptor of `/dev/fuse` that somebody has mounted and nobody has served.
+///
+/// # Errors
+/// A handshake that fails, or threads that can't be started.
+pub fn serve_fd(device: OwnedFd, vfs: Arc<Vfs>, options: FuseOptions, runtime: Handle) -> Result<Session> {
+    // The kernel keeps others out where it should (`allow_other`); fuser need not look again.
+    let mut config = Config::default();
+    config.acl = SessionACL::All;
+    config.n_threads = Some(options.threads.max(1));
+    let refusing = Arc::new(AtomicBool::new(false));
+    let adapter = Adapter::new(vfs.clone(), options, runtime, refusing.clone());
+    let session = fuser::Session::from_fd(Transport(adapter), device, SessionACL::All, config)?;
+    vfs.set_invalidator(Box::new(KernelCaches::new(session.notifier())));
+    let (report, ended) = watch::channel(None);
+    std::thread::Builder::new().name("fuse-session".to_owned()).stack_size(256 << 10).spawn(move || {
+        let end = session.run().map_err(|error| error.to_string());
+        // Nobody may be waiting any more.
+        let _ = report.send(Some(end));
+    })?;
+    Ok(Session { ended, refusing })
+}
+
+impl Session {
+    /// Waits until the kernel has let go of the mount and every request was read.
+    ///
+    /// # Errors
+    /// What the threads ended with, if not an unmount.
+    pub async fn ended(&self) -> Result<()> {
+        let mut ended = self.ended.clone();
+        let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        match end {
+            Some(Ok(())) => Ok(()),
+            Some(Err(cause)) => Err(io::Error::other(cause).into()),
+            None => Err(io::Error::other("the session's thread died").into()),
+        }
+    }
+
+    /// From now on every request fails with ENOTCONN, as if the process were gone: for a volume that is closed
+    /// while its mount is still there.
+    pub fn refuse(&self) {
+        self.refusing.store(true, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some() || self.ended.has_changed().is_err()
+    }
+}

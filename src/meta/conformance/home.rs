@@ -1,0 +1,28 @@
+//! A fresh, empty database of each engine.
+
+use std::sync::Arc;
+
+use super::Home;
+use crate::engines::memory::MemoryEngine;
+use crate::engines::redis::server::Server;
+use crate::engines::sqlite::SqliteEngine;
+
+pub(crate) async fn memory() -> Home {
+    let engine = MemoryEngine::new();
+    Home { engine: Arc::new(engine.clone()), other: Arc::new(engine), _keep: Box::new(()) }
+}
+
+pub(crate) async fn sqlite() -> Home {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("meta.db");
+    let engine = Arc::new(SqliteEngine::open(&path, &[]).await.expect("opens"));
+    let other = Arc::new(SqliteEngine::open(&path, &[]).await.expect("opens"));
+    Home { engine, other, _keep: Box::new(dir) }
+}
+
+pub(crate) async fn redis() -> Home {
+    let server = Server::start();
+    let engine = Arc::new(server.engine().await);
+    let other = Arc::new(server.engine().await);
+    Home { engine, other, _keep: Box::new(server) }
+}

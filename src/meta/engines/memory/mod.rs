@@ -1,0 +1,204 @@
+//! The reference engine: a volume in this process's memory, gone with it. Tests run on it, and it says in the
+//! fewest lines what the port means.
+//!
+//! Attempts are optimistic: they remember what they were told of held rows and commit only if the answers
+//! would still be the same. All state is behind one lock that is never held over an await.
+
+mod tables;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::future::{self, BoxFuture, FutureExt};
+use futures::stream::{self, BoxStream, StreamExt};
+use juicefs_base::sync::Mutex;
+
+use crate::error::{Error, Result};
+use crate::port::{
+    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, NewVolume, Receipt, Scan, Sequence,
+};
+use crate::types::{Attr, Edge, Ino, Name, Time, Usage};
+use tables::Tables;
+
+/// A database in memory; clones are clients of the same one.
+#[derive(Clone, Default)]
+pub struct MemoryEngine {
+    tables: Arc<Mutex<Tables>>,
+}
+
+impl MemoryEngine {
+    /// An empty database.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+fn ready<'a, T: Send + 'a>(output: T) -> BoxFuture<'a, T> {
+    future::ready(output).boxed()
+}
+
+impl Engine for MemoryEngine {
+    fn begin(&self, _attempt: u32) -> BoxFuture<'_, Result<Box<dyn Attempt + '_>>> {
+        let attempt: Box<dyn Attempt + '_> = Box::new(MemoryAttempt { engine: self, held: Vec::new() });
+        ready(Ok(attempt))
+    }
+
+    fn read<'a>(&'a self, gets: &'a [Get]) -> BoxFuture<'a, Result<Vec<Got>>> {
+        let tables = self.tables.lock();
+        let answers = gets.iter().map(|get| tables.answer(get)).collect();
+        drop(tables);
+        ready(Ok(answers))
+    }
+
+    fn lookup<'a>(
+        &'a self,
+        parent: Ino,
+        name: &'a Name,
+    ) -> BoxFuture<'a, Result<Option<(Edge, Option<Attr>)>>> {
+        let tables = self.tables.lock();
+        let found = tables.edge(parent, name).map(|edge| (edge, tables.nodes.get(&edge.ino).copied()));
+        drop(tables);
+        ready(Ok(found))
+    }
+
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>> {
+        let tables = self.tables.lock();
+        let found = inos.iter().map(|ino| tables.nodes.get(ino).copied()).collect();
+        drop(tables);
+        ready(Ok(found))
+    }
+
+    fn scan(&self, scan: Scan) -> BoxStream<'_, Result<Item>> {
+        let items = self.tables.lock().scan(&scan);
+        stream::iter(items.into_iter().map(Ok)).boxed()
+    }
+
+    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
+        ready(Ok(self.tables.lock().allocate(sequence, count)))
+    }
+
+    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>> {
+        ready(Ok(self.tables.lock().claim(job, now, gap_sec)))
+    }
+
+    fn setting(&self) -> BoxFuture<'_, Result<Option<String>>> {
+        ready(Ok(self.tables.lock().setting.clone()))
+    }
+
+    fn create_volume<'a>(&'a self, volume: &'a NewVolume) -> BoxFuture<'a, Result<()>> {
+        let mut tables = self.tables.lock();
+        if tables.setting.is_some() {
+            return ready(Err(Error::Engine("the database holds a volume already".to_owned())));
+        }
+        tables.setting = Some(volume.setting.clone());
+        tables.nodes.insert(Ino::ROOT, volume.root);
+        if let Some(trash) = volume.trash {
+            tables.nodes.insert(Ino::TRASH, trash);
+        }
+        drop(tables);
+        ready(Ok(()))
+    }
+
+    fn update_setting<'a>(
+        &'a self,
+        setting: &'a str,
+        trash: Option<Attr>,
+        reset_dir_stats: bool,
+    ) -> BoxFuture<'a, Result<()>> {
+        let mut tables = self.tables.lock();
+        tables.setting = Some(setting.to_owned());
+        if let Some(trash) = trash {
+            tables.nodes.entry(Ino::TRASH).or_insert(trash);
+        }
+        if reset_dir_stats {
+            tables.dir_stats.clear();
+        }
+        drop(tables);
+        ready(Ok(()))
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage>> {
+        ready(Ok(self.tables.lock().usage))
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        ready(Ok(()))
+    }
+
+    fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
+        ready(Ok(Vec::new()))
+    }
+
+    fn limits(&self) -> EngineLimits {
+        EngineLimits { changes_max: 100_000, name: "memory", slices_max: u32::MAX }
+    }
+}
+
+/// What an attempt was told of the rows it holds.
+struct MemoryAttempt<'a> {
+    engine: &'a MemoryEngine,
+    held: Vec<(Get, Got)>,
+}
+
+impl Attempt for MemoryAttempt<'_> {
+    fn read<'a>(&'a mut self, gets: &'a [Get]) -> BoxFuture<'a, Result<Vec<Got>>> {
+        let tables = self.engine.tables.lock();
+        let answers: Vec<Got> = gets.iter().map(|get| tables.answer(get)).collect();
+        drop(tables);
+        let held = gets.iter().zip(&answers).filter(|(get, _)| hold_of(get) != Hold::Peek);
+        self.held.extend(held.map(|(get, got)| (get.clone(), got.clone())));
+        ready(Ok(answers))
+    }
+
+    fn commit<'a>(self: Box<Self>, changes: &'a [Change]) -> BoxFuture<'a, Result<Receipt>>
+    where
+        Self: 'a,
+    {
+        let mut tables = self.engine.tables.lock();
+        let is_same = |(get, got): &(Get, Got)| {
+            let now = tables.answer(get);
+            if hold_of(get) == Hold::Touch {
+                without_moving_parts(now) == without_moving_parts(got.clone())
+            } else {
+                now == *got
+            }
+        };
+        let outcome =
+            if self.held.iter().all(is_same) { tables.check(changes) } else { Err(Error::Conflict) };
+        let receipt = outcome.map(|()| {
+            let mut receipt = Receipt::default();
+            for change in changes {
+                tables.apply(change, &mut receipt);
+            }
+            receipt
+        });
+        drop(tables);
+        ready(receipt)
+    }
+}
+
+fn hold_of(get: &Get) -> Hold {
+    match get {
+        Get::Node { hold, .. } | Get::Edge { hold, .. } | Get::Chunk { hold, .. } => *hold,
+        Get::HasChildren { .. } | Get::Parents { .. } | Get::Sustained { .. } | Get::DeletedFile { .. } => {
+            Hold::Guard
+        }
+        Get::Symlink { .. }
+        | Get::AppendTarget { .. }
+        | Get::Chunks { .. }
+        | Get::DirStat { .. }
+        | Get::Session { .. } => Hold::Peek,
+    }
+}
+
+/// A touched node may gain and lose links and get new times under our hands.
+fn without_moving_parts(got: Got) -> Got {
+    match got {
+        Got::Node(Some(attr)) => {
+            let epoch = Time::default();
+            Got::Node(Some(Attr { nlink: 0, atime: epoch, mtime: epoch, ctime: epoch, ..attr }))
+        }
+        other => other,
+    }
+}

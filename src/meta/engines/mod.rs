@@ -1,0 +1,10 @@
+//! The databases a volume's metadata can live in, and the way to one by its address.
+
+pub mod layers;
+pub mod memory;
+mod open;
+pub mod packed;
+pub mod redis;
+pub mod sqlite;
+
+pub use open::open;

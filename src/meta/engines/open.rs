@@ -1,0 +1,20 @@
+//! From an address to an engine.
+
+use std::sync::Arc;
+
+use super::redis::RedisEngine;
+use super::sqlite::SqliteEngine;
+use crate::error::Result;
+use crate::port::Engine;
+use crate::url::MetaUrl;
+
+/// Connects to the database an address names. A SQLite file that does not exist yet opens as an empty database.
+///
+/// # Errors
+/// [`Error::Unavailable`] when it can't be reached, [`Error::Engine`] when it refuses.
+pub async fn open(url: &MetaUrl) -> Result<Arc<dyn Engine>> {
+    Ok(match url {
+        MetaUrl::Sqlite(url) => Arc::new(SqliteEngine::open(&url.path, &url.params).await?),
+        MetaUrl::Redis(url) => Arc::new(RedisEngine::open(url).await?),
+    })
+}

@@ -1,0 +1,196 @@
+//! Questions of the port as commands, and their replies as answers.
+
+use redis::{Cmd, Pipeline};
+
+use super::keys;
+use super::reply::{self, Replies};
+use crate::engines::packed;
+use crate::error::{Error, Result};
+use crate::port::{Get, Got, Hold, SessionRow};
+use crate::types::{Attr, DirStat, Edge, Ino, Slice};
+
+/// A span of chunks up to here is answered whole: `RPUSHX` leaves the missing ones missing.
+pub(super) const CHUNK_SPAN_MAX: u32 = 10_000;
+
+/// The commands of one batch. All node records travel as one MGET at the head.
+pub(super) struct Questions<'g> {
+    gets: &'g [Get],
+    pub(super) commands: Vec<Cmd>,
+    /// Keys that must not change before the commit.
+    pub(super) watched: Vec<String>,
+}
+
+impl<'g> Questions<'g> {
+    pub(super) fn new(gets: &'g [Get]) -> Self {
+        let mut questions = Self { gets, commands: Vec::with_capacity(gets.len() + 1), watched: Vec::new() };
+        let mut nodes = redis::cmd("MGET");
+        let mut has_nodes = false;
+        for get in gets {
+            if let Get::Node { ino, .. } = get {
+                nodes.arg(keys::node(*ino));
+                has_nodes = true;
+            }
+        }
+        if has_nodes {
+            questions.commands.push(nodes);
+        }
+        for get in gets {
+            questions.ask(get);
+        }
+        questions
+    }
+
+    fn ask(&mut self, get: &Get) {
+        match get {
+            Get::Node { ino, hold } => self.watch(*hold, || keys::node(*ino)),
+            Get::Edge { parent, name, hold } => {
+                self.watch(*hold, || keys::directory(*parent));
+                self.command("HGET").arg(keys::directory(*parent)).arg(name.as_bytes());
+            }
+            Get::HasChildren { ino } => {
+                self.watch(Hold::Guard, || keys::directory(*ino));
+                self.command("HLEN").arg(keys::directory(*ino));
+            }
+            // Changes together with the node, which is what holders hold.
+            Get::Parents { ino } => {
+                self.command("HGETALL").arg(keys::parents(*ino));
+            }
+            Get::Symlink { ino } => {
+                self.command("GET").arg(keys::symlink(*ino));
+            }
+            Get::Chunk { ino, indx, hold } => {
+                self.watch(*hold, || keys::chunk(*ino, *indx));
+                self.command("LRANGE").arg(keys::chunk(*ino, *indx)).arg(0).arg(-1);
+            }
+            // RPUSH appends blindly.
+            Get::AppendTarget { .. } => {}
+            // Answered whole, or probed afterwards by the engine.
+            Get::Chunks { .. } => {}
+            Get::DirStat { ino } => {
+                for hash in keys::DIR_STATS {
+                    self.command("HGET").arg(hash).arg(ino.0);
+                }
+            }
+            Get::Session { sid } => {
+                self.command("ZSCORE").arg(keys::ALL_SESSIONS).arg(*sid);
+                self.command("HGET").arg(keys::SESSION_INFOS).arg(*sid);
+            }
+            Get::DeletedFile { ino, length } => {
+                self.command("ZSCORE").arg(keys::DELETED_FILES).arg(keys::deleted_file(*ino, *length));
+            }
+            Get::Sustained { sid, ino } => {
+                self.command("SISMEMBER").arg(keys::sustained(*sid)).arg(ino.0);
+            }
+        }
+    }
+
+    fn watch(&mut self, hold: Hold, key: impl FnOnce() -> String) {
+        if hold == Hold::Peek {
+            return;
+        }
+        let key = key();
+        if !self.watched.contains(&key) {
+            self.watched.push(key);
+        }
+    }
+
+    fn command(&mut self, name: &str) -> &mut Cmd {
+        self.commands.push(redis::cmd(name));
+        self.commands.last_mut().expect("just pushed")
+    }
+
+    pub(super) fn pipeline(&self) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(self.commands.len());
+        for command in &self.commands {
+            pipeline.add_command(command.clone());
+        }
+        pipeline
+    }
+
+    /// Reads the replies to [`commands`](Self::commands).
+    pub(super) fn answers(&self, replies: &mut Replies<'_>) -> Result<Vec<Got>> {
+        let has_nodes = self.gets.iter().any(|get| matches!(get, Get::Node { .. }));
+        let mut nodes = if has_nodes { replies.array()? } else { Vec::new() }.into_iter();
+        let mut answers = Vec::with_capacity(self.gets.len());
+        for get in self.gets {
+            answers.push(match get {
+                Get::Node { ino, .. } => {
+                    let record = nodes.next().map(reply::bytes).transpose()?.flatten();
+                    Got::Node(record.map(|record| node(*ino, &record)).transpose()?)
+                }
+                Get::Edge { parent, .. } => {
+                    Got::Edge(replies.bytes()?.map(|record| edge(*parent, &record)).transpose()?)
+                }
+                Get::HasChildren { .. } | Get::Sustained { .. } => Got::Flag(replies.int()? > 0),
+                Get::Parents { ino } => Got::Parents(parents(*ino, replies)?),
+                Get::Symlink { .. } => Got::Bytes(replies.bytes()?.map(Into::into)),
+                Get::Chunk { ino, indx, .. } => Got::Slices(chunk(*ino, *indx, replies.array()?)?),
+                Get::AppendTarget { .. } => Got::Ready,
+                Get::Chunks { first, last, .. } if !is_long_span(*first, *last) => {
+                    Got::Indexes((*first..=*last).collect())
+                }
+                Get::Chunks { .. } => Got::Indexes(Vec::new()),
+                Get::DirStat { ino } => Got::DirStat(dir_stat(*ino, replies)?),
+                Get::Session { sid } => Got::Session(session(*sid, replies)?),
+                Get::DeletedFile { .. } => Got::Flag(replies.bytes()?.is_some()),
+            });
+        }
+        Ok(answers)
+    }
+}
+
+/// Whether [`Get::Chunks`] has to ask the server which chunks exist.
+pub(super) fn is_long_span(first: u32, last: u32) -> bool {
+    last.checked_sub(first).is_some_and(|span| span >= CHUNK_SPAN_MAX)
+}
+
+pub(super) fn node(ino: Ino, record: &[u8]) -> Result<Attr> {
+    packed::decode_attr(record).map_err(|cause| cause.of(keys::node(ino)))
+}
+
+pub(super) fn edge(parent: Ino, record: &[u8]) -> Result<Edge> {
+    packed::decode_edge(record).map_err(|cause| cause.of(format!("an entry of {}", keys::directory(parent))))
+}
+
+pub(super) fn chunk(ino: Ino, indx: u32, elements: Vec<redis::Value>) -> Result<Vec<Slice>> {
+    let slice = |element| {
+        packed::decode_slice(&reply::some_bytes(element)?).map_err(|cause| cause.of(keys::chunk(ino, indx)))
+    };
+    elements.into_iter().map(slice).collect()
+}
+
+fn parents(ino: Ino, replies: &mut Replies<'_>) -> Result<Vec<(Ino, i64)>> {
+    let record = keys::parents(ino);
+    let mut parents = Vec::new();
+    for (field, count) in reply::pairs(replies.array()?)? {
+        let parent = keys::number(&field).map(Ino);
+        let parent = parent.ok_or_else(|| {
+            let cause = format!("\"{}\" is no inode", field.escape_ascii());
+            Error::Corrupt { record: record.clone(), cause }
+        })?;
+        // Links that are gone may stay behind with 0.
+        let count = reply::decimal(&count, &record)?;
+        if count > 0 {
+            parents.push((parent, count));
+        }
+    }
+    Ok(parents)
+}
+
+fn dir_stat(ino: Ino, replies: &mut Replies<'_>) -> Result<Option<DirStat>> {
+    let mut numbers = [None; 3];
+    for (number, hash) in numbers.iter_mut().zip(keys::DIR_STATS) {
+        *number = replies.number(&format!("{hash} {ino}"))?;
+    }
+    // The used space says whether there are statistics, as the peer has it.
+    let [length, Some(space), inodes] = numbers else { return Ok(None) };
+    Ok(Some(DirStat { length: length.unwrap_or(0), space, inodes: inodes.unwrap_or(0) }))
+}
+
+fn session(sid: u64, replies: &mut Replies<'_>) -> Result<Option<SessionRow>> {
+    let expires_at = replies.bytes()?;
+    let info = replies.bytes()?.unwrap_or_default().into();
+    let Some(digits) = expires_at else { return Ok(None) };
+    let expires_at = reply::score(&digits, keys::ALL_SESSIONS)?;
+    Ok(Some(SessionRow { sid, expires_at, info }))
+}

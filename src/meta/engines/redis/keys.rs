@@ -1,0 +1,138 @@
+//! Key names, hash fields and set members, exactly as format 3.2 has them, and their way back.
+//!
+//! Standalone servers have no key prefix; a cluster will need one here and nowhere else.
+
+use crate::types::{Ino, SliceId};
+
+pub(super) const SETTING: &str = "setting";
+pub(super) const ALL_SESSIONS: &str = "allSessions";
+pub(super) const SESSION_INFOS: &str = "sessionInfos";
+pub(super) const DELETED_FILES: &str = "delfiles";
+pub(super) const DELAYED_SLICES: &str = "delSlices";
+pub(super) const SLICE_REFS: &str = "sliceRef";
+pub(super) const USED_SPACE: &str = "usedSpace";
+pub(super) const TOTAL_INODES: &str = "totalInodes";
+/// Of all children, the order the three statistics travel in everywhere here: length, space, inodes.
+pub(super) const DIR_STATS: [&str; 3] = ["dirDataLength", "dirUsedSpace", "dirUsedInodes"];
+pub(super) const DIR_QUOTAS: [&str; 3] = ["dirQuota", "dirQuotaUsedSpace", "dirQuotaUsedInodes"];
+
+pub(super) fn node(ino: Ino) -> String {
+    format!("i{ino}")
+}
+
+pub(super) fn directory(ino: Ino) -> String {
+    format!("d{ino}")
+}
+
+pub(super) fn parents(ino: Ino) -> String {
+    format!("p{ino}")
+}
+
+pub(super) fn chunk(ino: Ino, indx: u32) -> String {
+    format!("c{ino}_{indx}")
+}
+
+pub(super) fn symlink(ino: Ino) -> String {
+    format!("s{ino}")
+}
+
+pub(super) fn xattrs(ino: Ino) -> String {
+    format!("x{ino}")
+}
+
+pub(super) fn sustained(sid: u64) -> String {
+    format!("session{sid}")
+}
+
+pub(super) fn locked(sid: u64) -> String {
+    format!("locked{sid}")
+}
+
+/// Member of `delfiles`.
+pub(super) fn deleted_file(ino: Ino, length: u64) -> String {
+    format!("{ino}:{length}")
+}
+
+/// Field of `sliceRef`.
+pub(super) fn slice_ref(id: SliceId, size: u32) -> String {
+    format!("k{id}_{size}")
+}
+
+/// Marker of one transaction connection (decisions 20). No other client reads a key that begins so.
+pub(super) fn marker(client: &str, slot: usize) -> String {
+    format!("Xop.{client}.{slot}")
+}
+
+/// Decimal number without sign, blank or leading zero: what the writers of keys produce.
+pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
+    let canonical = match digits {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if !canonical {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Decimal number, possibly negative.
+pub(super) fn signed(digits: &[u8]) -> Option<i64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn pair<A: std::str::FromStr, B: std::str::FromStr>(text: &[u8], separator: u8) -> Option<(A, B)> {
+    let at = text.iter().position(|&byte| byte == separator)?;
+    Some((number(&text[..at])?, number(&text[at + 1..])?))
+}
+
+pub(super) fn parse_node(key: &[u8]) -> Option<Ino> {
+    number(key.strip_prefix(b"i")?).map(Ino)
+}
+
+pub(super) fn parse_chunk(key: &[u8]) -> Option<(Ino, u32)> {
+    pair(key.strip_prefix(b"c")?, b'_').map(|(ino, indx)| (Ino(ino), indx))
+}
+
+pub(super) fn parse_sustained(key: &[u8]) -> Option<u64> {
+    number(key.strip_prefix(b"session")?)
+}
+
+pub(super) fn parse_deleted_file(member: &[u8]) -> Option<(Ino, u64)> {
+    pair(member, b':').map(|(ino, length)| (Ino(ino), length))
+}
+
+pub(super) fn parse_slice_ref(field: &[u8]) -> Option<(SliceId, u32)> {
+    pair(field.strip_prefix(b"k")?, b'_')
+}
+
+/// Field of `delSlices`: slice id and unix seconds.
+pub(super) fn parse_delayed(field: &[u8]) -> Option<(SliceId, i64)> {
+    pair(field, b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        assert_eq!(parse_node(node(Ino::TRASH).as_bytes()), Some(Ino(9_223_372_032_828_243_968)));
+        assert_eq!(parse_chunk(chunk(Ino(14), 3).as_bytes()), Some((Ino(14), 3)));
+        assert_eq!(parse_sustained(sustained(7).as_bytes()), Some(7));
+        assert_eq!(parse_deleted_file(deleted_file(Ino(5), 0).as_bytes()), Some((Ino(5), 0)));
+        assert_eq!(parse_slice_ref(slice_ref(9, 4096).as_bytes()), Some((9, 4096)));
+        assert_eq!(parse_delayed(b"16_1795301406"), Some((16, 1_795_301_406)));
+    }
+
+    #[test]
+    fn keys_of_others_are_nobodys() {
+        for key in ["i", "i01", "i-1", "i+1", "i1x", "c1", "c1_", "c_1", "sessionInfos", "Xop.a.1", "setting"]
+        {
+            let key = key.as_bytes();
+            assert_eq!(parse_node(key), None);
+            assert_eq!(parse_chunk(key), None);
+            assert_eq!(parse_sustained(key), None);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Commits: what an attempt held is checked again and its changes are made inside one write transaction.
+//! Several commits that wait together share one, each behind its own savepoint.
+
+use std::sync::Arc;
+
+use rusqlite::params;
+use tokio::sync::oneshot;
+
+use super::connection::{Conn, Slot};
+use super::{change, read};
+use crate::error::{Error, Result};
+use crate::port::{Change, Get, Got, Receipt};
+use crate::types::Usage;
+
+/// One attempt's commit on its way to the writing thread.
+pub(super) struct Commit {
+    /// Held rows as they were read.
+    pub(super) held: Vec<(Get, Got)>,
+    pub(super) changes: Vec<Change>,
+    pub(super) usage: Arc<PendingUsage>,
+    pub(super) answer: oneshot::Sender<Result<Receipt>>,
+}
+
+/// Usage that is committed but not yet written to the counters.
+#[derive(Debug, Default)]
+pub(super) struct PendingUsage(juicefs_base::sync::Mutex<Usage>);
+
+impl PendingUsage {
+    pub(super) fn add(&self, delta: Usage) {
+        let mut pending = self.0.lock();
+        pending.space += delta.space;
+        pending.inodes += delta.inodes;
+    }
+
+    pub(super) fn get(&self) -> Usage {
+        *self.0.lock()
+    }
+
+    /// Moves what is pending into the counters.
+    pub(super) fn write(&self, conn: &Conn) -> Result<()> {
+        let delta = self.get();
+        if delta == Usage::default() {
+            return Ok(());
+        }
+        conn.write(|conn| {
+            for (name, by) in [("usedSpace", delta.space), ("totalInodes", delta.inodes)] {
+                conn.statement(
+                    "INSERT INTO jfs_counter (name, value) VALUES (?1, ?2) \
+                     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+                )?
+                .execute(params![name, by])?;
+            }
+            Ok(())
+        })?;
+        self.add(Usage { space: -delta.space, inodes: -delta.inodes });
+        Ok(())
+    }
+}
+
+/// Makes every commit of `group` in one transaction and answers each.
+pub(super) fn commit(slot: &mut Slot, mut group: Vec<Commit>) {
+    // Whoever asked is gone: nobody would learn that it happened.
+    group.retain(|commit| !commit.answer.is_closed());
+    if group.is_empty() {
+        return;
+    }
+    let begun = slot.get(false).and_then(|conn| conn.run("BEGIN IMMEDIATE").map(|()| &*conn));
+    let conn = match begun {
+        Ok(conn) => conn,
+        Err(error) => {
+            for commit in group {
+                let _ = commit.answer.send(Err(again(&error)));
+            }
+            return;
+        }
+    };
+    let mut done = Vec::with_capacity(group.len());
+    let is_shared = group.len() > 1;
+    for commit in group {
+        let outcome = if is_shared { behind_savepoint(conn, &commit) } else { apply(conn, &commit) };
+        match outcome {
+            Ok(made) => done.push((commit, made)),
+            Err(error) => {
+                let _ = commit.answer.send(Err(error));
+                // A full disk or a broken device ends the whole transaction.
+                if conn.db.is_autocommit() {
+                    for (commit, _) in done.drain(..) {
+                        let _ = commit.answer.send(Err(Error::Conflict));
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    if done.is_empty() {
+        conn.roll_back();
+        return;
+    }
+    let finished = conn.finish();
+    for (commit, (receipt, usage)) in done {
+        let outcome = match &finished {
+            Ok(()) => {
+                commit.usage.add(usage);
+                Ok(receipt)
+            }
+            Err(error) => Err(again(error)),
+        };
+        let _ = commit.answer.send(outcome);
+    }
+}
+
+fn behind_savepoint(conn: &Conn, commit: &Commit) -> Result<(Receipt, Usage)> {
+    conn.run("SAVEPOINT one")?;
+    let outcome = apply(conn, commit);
+    if outcome.is_err() && !conn.db.is_autocommit() {
+        conn.run("ROLLBACK TO one")?;
+    }
+    if !conn.db.is_autocommit() {
+        conn.run("RELEASE one")?;
+    }
+    outcome
+}
+
+fn apply(conn: &Conn, commit: &Commit) -> Result<(Receipt, Usage)> {
+    for (get, was) in &commit.held {
+        if !read::still_holds(get, was, &read::answer(conn, get)?) {
+            return Err(Error::Conflict);
+        }
+    }
+    change::make(conn, &commit.changes)
+}
+
+/// The same error for another asker.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Errno(errno) => Error::Errno(*errno),
+        Error::Conflict => Error::Conflict,
+        Error::InDoubt(why) => Error::InDoubt(why.clone()),
+        Error::Unavailable(why) => Error::Unavailable(why.clone()),
+        Error::Engine(why) => Error::Engine(why.clone()),
+        Error::Corrupt { record, cause } => Error::Corrupt { record: record.clone(), cause: cause.clone() },
+        Error::Unsupported(why) => Error::Unsupported(why.clone()),
+        Error::NotFormatted(why) => Error::NotFormatted(why.clone()),
+        Error::Full(why) => Error::Full(why.clone()),
+    }
+}

@@ -1,0 +1,261 @@
+//! Metadata in one SQLite file, shared with other processes of this host.
+//!
+//! An attempt reads without locks and remembers what it holds; its commit checks that again inside
+//! `BEGIN IMMEDIATE` before it writes. So no lock is ever held while a caller thinks, a dropped attempt leaves
+//! nothing behind, and commits that queue up share one transaction. The state here is the usage that is
+//! committed but not yet added to the counters; only commits add to it and only [`Engine::flush`] takes from it.
+
+mod change;
+mod connection;
+mod group;
+mod read;
+mod readers;
+mod rows;
+mod scan;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod volume;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Result};
+use crate::port::{
+    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, NewVolume, Receipt, Scan, Sequence,
+};
+use crate::types::{Attr, Edge, Ino, Name, Usage};
+use crate::url::SqliteUrl;
+use connection::{Place, Slot, Work, Worker};
+use group::{Commit, PendingUsage};
+use readers::Readers;
+
+/// Nodes read in place; more of them go to the reading thread.
+const POINT_MAX: usize = 64;
+
+/// A volume's database file, or the place where one will be.
+pub struct SqliteEngine {
+    place: Arc<Place>,
+    writer: Worker,
+    readers: Readers,
+    pending: Arc<PendingUsage>,
+}
+
+impl SqliteEngine {
+    /// Opens the database at `path`; a file that does not exist is made by [`Engine::create_volume`] only.
+    /// `params` are those of the address: `table_prefix`, and `_synchronous` (or `_sync`) as the peer's driver
+    /// understands it, `NORMAL` when missing.
+    ///
+    /// # Errors
+    /// What SQLite says about the file.
+    pub async fn open(path: &Path, params: &[(String, String)]) -> Result<Self> {
+        let url = SqliteUrl { path: path.to_owned(), params: params.to_vec() };
+        let place = Arc::new(Place {
+            path: url.path.clone(),
+            prefix: url.table_prefix(),
+            synchronous: synchronous(params)?,
+        });
+        let engine = Self {
+            writer: Worker::start("meta-sqlite-w", Arc::clone(&place))?,
+            readers: Readers::start(&place)?,
+            place,
+            pending: Arc::default(),
+        };
+        match engine.writer.run(|slot| volume::complete_schema(slot.get(false)?)).await {
+            Ok(()) | Err(Error::NotFormatted(_)) => Ok(engine),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn answers(&self, gets: Vec<Get>) -> Result<Vec<Got>> {
+        self.readers.point(move |slot| read::answers(slot.get(false)?, &gets)).await
+    }
+}
+
+fn synchronous(params: &[(String, String)]) -> Result<&'static str> {
+    let Some((_, value)) = params.iter().find(|(key, _)| key == "_synchronous" || key == "_sync") else {
+        return Ok("NORMAL");
+    };
+    Ok(match value.to_ascii_uppercase().as_str() {
+        "0" | "OFF" => "OFF",
+        "1" | "NORMAL" => "NORMAL",
+        "2" | "FULL" => "FULL",
+        "3" | "EXTRA" => "EXTRA",
+        other => {
+            return Err(Error::Engine(format!(
+                "sqlite3: _synchronous is OFF, NORMAL, FULL or EXTRA, not {other}"
+            )));
+        }
+    })
+}
+
+impl Engine for SqliteEngine {
+    fn begin(&self, _attempt: u32) -> BoxFuture<'_, Result<Box<dyn Attempt + '_>>> {
+        let attempt: Box<dyn Attempt + '_> = Box::new(SqliteAttempt { engine: self, held: Vec::new() });
+        Box::pin(std::future::ready(Ok(attempt)))
+    }
+
+    fn read<'a>(&'a self, gets: &'a [Get]) -> BoxFuture<'a, Result<Vec<Got>>> {
+        Box::pin(self.answers(gets.to_vec()))
+    }
+
+    fn lookup<'a>(
+        &'a self,
+        parent: Ino,
+        name: &'a Name,
+    ) -> BoxFuture<'a, Result<Option<(Edge, Option<Attr>)>>> {
+        let name = name.clone();
+        Box::pin(self.readers.point(move |slot| read::lookup(slot.get(false)?, parent, &name)))
+    }
+
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>> {
+        let inos = inos.to_vec();
+        let is_long = inos.len() > POINT_MAX;
+        let body = move |slot: &mut Slot| {
+            let conn = slot.get(false)?;
+            inos.iter().map(|ino| read::node(conn, *ino)).collect()
+        };
+        Box::pin(async move {
+            if is_long { self.readers.long(body).await } else { self.readers.point(body).await }
+        })
+    }
+
+    fn scan(&self, scan: Scan) -> BoxStream<'_, Result<Item>> {
+        let scan = Arc::new(scan);
+        futures::stream::try_unfold(Some(None), move |after| {
+            let scan = Arc::clone(&scan);
+            async move {
+                let Some(after) = after else { return Ok::<_, Error>(None) };
+                let (items, last) =
+                    self.readers.long(move |slot| scan::page(slot.get(false)?, &scan, after)).await?;
+                Ok(Some((futures::stream::iter(items.into_iter().map(Ok)), last.map(Some))))
+            }
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
+        Box::pin(self.writer.run(move |slot| volume::allocate(slot.get(false)?, sequence, count)))
+    }
+
+    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(self.writer.run(move |slot| volume::claim(slot.get(false)?, job, now, gap_sec)))
+    }
+
+    fn setting(&self) -> BoxFuture<'_, Result<Option<String>>> {
+        Box::pin(async move {
+            // A file that went away under an open connection is an ended volume, not an old one.
+            if !self.place.path.exists() {
+                return Ok(None);
+            }
+            self.readers.point(|slot| volume::setting(slot.get(false)?)).await
+        })
+    }
+
+    fn create_volume<'a>(&'a self, volume: &'a NewVolume) -> BoxFuture<'a, Result<()>> {
+        let volume = volume.clone();
+        Box::pin(self.writer.run(move |slot| volume::create(slot.get(true)?, &volume)))
+    }
+
+    fn update_setting<'a>(
+        &'a self,
+        setting: &'a str,
+        trash: Option<Attr>,
+        reset_dir_stats: bool,
+    ) -> BoxFuture<'a, Result<()>> {
+        let setting = setting.to_owned();
+        Box::pin(self.writer.run(move |slot| {
+            volume::update_setting(slot.get(false)?, &setting, trash.as_ref(), reset_dir_stats)
+        }))
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage>> {
+        Box::pin(async move {
+            let stored = self.readers.point(|slot| volume::usage(slot.get(false)?)).await?;
+            let pending = self.pending.get();
+            Ok(Usage { space: stored.space + pending.space, inodes: stored.inodes + pending.inodes })
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        let pending = Arc::clone(&self.pending);
+        Box::pin(async move {
+            if pending.get() == Usage::default() {
+                return Ok(());
+            }
+            self.writer.run(move |slot| pending.write(slot.get(false)?)).await
+        })
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<()>> {
+        let mut log = self.place.path.clone().into_os_string();
+        log.push("-wal");
+        Box::pin(async move {
+            if matches!(self.place.synchronous, "FULL" | "EXTRA") {
+                return Ok(());
+            }
+            // Commits are appended to the log without waiting for the device.
+            let synced = tokio::task::spawn_blocking(move || match std::fs::File::open(log) {
+                Ok(file) => file.sync_data(),
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                Err(cause) => Err(cause),
+            });
+            let synced =
+                synced.await.map_err(|cause| Error::Engine(format!("sqlite: sync of the log: {cause}")))?;
+            synced.map_err(|cause| Error::InDoubt(format!("sqlite: sync of the log: {cause}")))
+        })
+    }
+
+    fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
+        Box::pin(self.readers.point(|slot| volume::foreign_records(slot.get(false)?)))
+    }
+
+    fn limits(&self) -> EngineLimits {
+        EngineLimits { changes_max: 10_000, name: "sqlite3", slices_max: u32::MAX }
+    }
+
+    fn lists_chunks_by_inode(&self) -> bool {
+        true
+    }
+}
+
+/// Reads remembered until they are checked at commit.
+struct SqliteAttempt<'e> {
+    engine: &'e SqliteEngine,
+    held: Vec<(Get, Got)>,
+}
+
+impl Attempt for SqliteAttempt<'_> {
+    fn read<'a>(&'a mut self, gets: &'a [Get]) -> BoxFuture<'a, Result<Vec<Got>>> {
+        Box::pin(async move {
+            let got = self.engine.answers(gets.to_vec()).await?;
+            for (get, answer) in gets.iter().zip(&got) {
+                if read::is_held(get) {
+                    self.held.push((get.clone(), answer.clone()));
+                }
+            }
+            Ok(got)
+        })
+    }
+
+    fn commit<'a>(self: Box<Self>, changes: &'a [Change]) -> BoxFuture<'a, Result<Receipt>>
+    where
+        Self: 'a,
+    {
+        Box::pin(async move {
+            if changes.is_empty() {
+                return Ok(Receipt::default());
+            }
+            let (answer, outcome) = oneshot::channel();
+            let usage = Arc::clone(&self.engine.pending);
+            let commit = Commit { held: self.held, changes: changes.to_vec(), usage, answer };
+            self.engine.writer.send(Work::Commit(commit), outcome).await
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! What a row of `node` holds, and back. Times are microseconds plus 0..=999 nanoseconds; the mode column has
+//! no type bits.
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use crate::error::{Error, Result};
+use crate::types::{Attr, Edge, Ino, Kind, Time};
+
+/// Columns in the order [`attr`] reads them; `n.` names the table.
+pub(super) const NODE_COLUMNS: &str = "n.type, n.flags, n.mode, n.uid, n.gid, n.atime, n.mtime, n.ctime, n.atimensec, \
+     n.mtimensec, n.ctimensec, n.nlink, n.length, n.rdev, n.parent, n.access_acl_id, n.default_acl_id, n.tier_id";
+
+pub(super) fn split_time(time: Time) -> (i64, i64) {
+    let micros = time.sec.saturating_mul(1_000_000).saturating_add(i64::from(time.nsec / 1000));
+    (micros, i64::from(time.nsec % 1000))
+}
+
+pub(super) fn join_time(micros: i64, nanos: i64) -> Time {
+    let below_second = micros.rem_euclid(1_000_000) * 1000 + nanos.clamp(0, 999);
+    Time { sec: micros.div_euclid(1_000_000), nsec: u32::try_from(below_second).expect("below a second") }
+}
+
+/// The attributes whose columns begin at `at`; `None` when an outer join found no node.
+pub(super) fn attr(row: &Row<'_>, at: usize, ino: Ino) -> Result<Option<Attr>> {
+    if matches!(row.get_ref(at)?, ValueRef::Null) {
+        return Ok(None);
+    }
+    let corrupt = |cause: String| Error::Corrupt { record: format!("node {ino}"), cause };
+    let number = |index: usize| -> Result<i64> { Ok(row.get::<_, Option<i64>>(at + index)?.unwrap_or(0)) };
+    let code = number(0)?;
+    let kind =
+        u8::try_from(code).ok().and_then(Kind::from_code).ok_or_else(|| corrupt(format!("type {code}")))?;
+    let small = |index: usize, what: &str| -> Result<u32> {
+        let value = number(index)?;
+        // 32-bit columns of other families are signed.
+        u32::try_from(value)
+            .or_else(|_| i32::try_from(value).map(i32::cast_unsigned))
+            .map_err(|_| corrupt(format!("{what} {value}")))
+    };
+    Ok(Some(Attr {
+        flags: u8::try_from(number(1)?).map_err(|_| corrupt("flags beyond a byte".to_owned()))?,
+        kind,
+        mode: (number(2)? & 0o7777) as u16,
+        uid: small(3, "uid")?,
+        gid: small(4, "gid")?,
+        atime: join_time(number(5)?, number(8)?),
+        mtime: join_time(number(6)?, number(9)?),
+        ctime: join_time(number(7)?, number(10)?),
+        nlink: small(11, "nlink")?,
+        length: number(12)?.cast_unsigned(),
+        rdev: small(13, "rdev")?,
+        parent: Ino(number(14)?.cast_unsigned()),
+        access_acl: small(15, "access_acl_id")?,
+        default_acl: small(16, "default_acl_id")?,
+        tier: u8::try_from(number(17)?).map_err(|_| corrupt("tier beyond a byte".to_owned()))?,
+    }))
+}
+
+pub(super) fn edge(parent: Ino, ino: i64, code: i64) -> Result<Edge> {
+    let kind = u8::try_from(code).ok().and_then(Kind::from_code);
+    let kind = kind.ok_or_else(|| Error::Corrupt {
+        record: format!("an edge of {parent}"),
+        cause: format!("type {code}"),
+    })?;
+    Ok(Edge { ino: Ino(ino.cast_unsigned()), kind })
+}
+
+/// The bytes of a column, whatever SQLite calls their type: a blob that was appended to is text to it.
+pub(super) fn bytes<'a>(row: &'a Row<'_>, at: usize) -> Result<&'a [u8]> {
+    match row.get_ref(at)? {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Ok(bytes),
+        ValueRef::Null => Ok(&[]),
+        _ => Err(Error::Corrupt {
+            record: "sqlite row".to_owned(),
+            cause: "a number where bytes belong".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_survive_their_columns() {
+        for (sec, nsec) in
+            [(0, 0), (1, 999_999_999), (-1, 1), (-2_208_988_800, 123_456_789), (4_000_000_000, 1000)]
+        {
+            let time = Time { sec, nsec };
+            let (micros, nanos) = split_time(time);
+            assert_eq!(join_time(micros, nanos), time);
+        }
+    }
+}

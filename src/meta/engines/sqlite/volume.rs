@@ -1,0 +1,158 @@
+//! What belongs to the volume as a whole: setting, counters, job claims, foreign records.
+
+use std::ops::Range;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::change::insert_node;
+use super::connection::Conn;
+use super::schema;
+use crate::error::{Error, Result};
+use crate::port::{Job, NewVolume, Sequence};
+use crate::types::{Attr, Ino, Usage};
+
+pub(super) fn setting(conn: &Conn) -> Result<Option<String>> {
+    if !schema::has_setting_table(conn)? {
+        return Ok(None);
+    }
+    let mut statement = conn.statement("SELECT value FROM jfs_setting WHERE name = 'format'")?;
+    Ok(statement.query_row([], |row| row.get(0)).optional()?)
+}
+
+/// Adds tables and columns that the release which made this database did not have.
+pub(super) fn complete_schema(conn: &Conn) -> Result<()> {
+    if setting(conn)?.is_none() || schema::is_complete(conn)? {
+        return Ok(());
+    }
+    conn.write(schema::create)
+}
+
+pub(super) fn create(conn: &Conn, volume: &NewVolume) -> Result<()> {
+    conn.write(|conn| {
+        schema::create(conn)?;
+        if setting(conn)?.is_some() {
+            return Err(Error::Engine("the database holds a volume already".to_owned()));
+        }
+        conn.statement("INSERT INTO jfs_setting (name, value) VALUES ('format', ?1)")?
+            .execute([&volume.setting])?;
+        for (name, value) in [
+            ("nextInode", 2),
+            ("nextChunk", 1),
+            ("nextSession", 0),
+            ("usedSpace", 0),
+            ("totalInodes", 0),
+            ("nextCleanupSlices", 0),
+        ] {
+            conn.statement("INSERT INTO jfs_counter (name, value) VALUES (?1, ?2)")?
+                .execute(params![name, value])?;
+        }
+        insert_node(conn, Ino::ROOT, &volume.root)?;
+        volume.trash.as_ref().map_or(Ok(()), |trash| insert_node(conn, Ino::TRASH, trash))
+    })
+}
+
+pub(super) fn update_setting(
+    conn: &Conn,
+    text: &str,
+    trash: Option<&Attr>,
+    reset_dir_stats: bool,
+) -> Result<()> {
+    conn.write(|conn| {
+        let rows =
+            conn.statement("UPDATE jfs_setting SET value = ?1 WHERE name = 'format'")?.execute([text])?;
+        if rows == 0 {
+            return Err(Error::NotFormatted(
+                "the database holds no volume: run `juicefs format` first".to_owned(),
+            ));
+        }
+        if reset_dir_stats {
+            conn.statement("DELETE FROM jfs_dir_stats")?.execute([])?;
+        }
+        if let Some(trash) = trash
+            && super::read::node(conn, Ino::TRASH)?.is_none()
+        {
+            insert_node(conn, Ino::TRASH, trash)?;
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn allocate(conn: &Conn, sequence: Sequence, count: u64) -> Result<Range<u64>> {
+    // Inode and slice counters hold the next free number, the others the last one used.
+    let (name, holds_next) = match sequence {
+        Sequence::Inode => ("nextInode", true),
+        Sequence::Slice => ("nextChunk", true),
+        Sequence::Session => ("nextSession", false),
+        Sequence::TrashDir => ("nextTrash", false),
+    };
+    let count =
+        i64::try_from(count).map_err(|_| Error::Engine(format!("{count} numbers of {name} at once")))?;
+    conn.write(|conn| {
+        let was = match counter(conn, name)? {
+            Some(value) => value,
+            None if holds_next => {
+                return Err(Error::NotFormatted(format!("the database has no counter {name}")));
+            }
+            None => 0,
+        };
+        set_counter(conn, name, was + count)?;
+        let first = if holds_next { was } else { was + 1 };
+        Ok(first.cast_unsigned()..(first + count).cast_unsigned())
+    })
+}
+
+pub(super) fn claim(conn: &Conn, job: Job, now: i64, gap_sec: i64) -> Result<bool> {
+    let name = match job {
+        Job::CleanSessions => "lastCleanupSessions",
+        Job::CleanFiles => "lastCleanupFiles",
+        Job::CleanSlices => "nextCleanupSlices",
+        Job::CleanTrash => "lastCleanupTrash",
+    };
+    // Most clients lose most claims: look before locking.
+    if counter(conn, name)?.unwrap_or(0) > now - gap_sec {
+        return Ok(false);
+    }
+    conn.write(|conn| {
+        if counter(conn, name)?.unwrap_or(0) > now - gap_sec {
+            return Ok(false);
+        }
+        set_counter(conn, name, now)?;
+        Ok(true)
+    })
+}
+
+pub(super) fn usage(conn: &Conn) -> Result<Usage> {
+    Ok(Usage {
+        space: counter(conn, "usedSpace")?.unwrap_or(0),
+        inodes: counter(conn, "totalInodes")?.unwrap_or(0),
+    })
+}
+
+fn counter(conn: &Conn, name: &str) -> Result<Option<i64>> {
+    let mut statement = conn.statement("SELECT value FROM jfs_counter WHERE name = ?1")?;
+    Ok(statement.query_row([name], |row| row.get(0)).optional()?)
+}
+
+fn set_counter(conn: &Conn, name: &str, value: i64) -> Result<()> {
+    conn.statement(
+        "INSERT INTO jfs_counter (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )?
+    .execute(params![name, value])?;
+    Ok(())
+}
+
+pub(super) fn foreign_records(conn: &Conn) -> Result<Vec<&'static str>> {
+    let mut found = Vec::new();
+    for (name, query) in [
+        ("directory quota", "SELECT 1 FROM jfs_dir_quota LIMIT 1"),
+        ("user quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 1 LIMIT 1"),
+        ("group quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 2 LIMIT 1"),
+        ("ACL", "SELECT 1 FROM jfs_acl LIMIT 1"),
+        ("detached nodes", "SELECT 1 FROM jfs_detached_node LIMIT 1"),
+    ] {
+        if conn.statement(query)?.exists([])? {
+            found.push(name);
+        }
+    }
+    Ok(found)
+}

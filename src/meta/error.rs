@@ -1,0 +1,67 @@
+//! What can go wrong below the name space, and what to do about it.
+
+use juicefs_base::Errno;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the metadata room.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The answer for the file system's caller; never retried.
+    #[error("{0}")]
+    Errno(Errno),
+    /// Somebody else changed a held row; nothing was written; retry.
+    #[error("transaction conflict")]
+    Conflict,
+    /// The commit was sent and its reply was lost; it may have happened.
+    #[error("the reply to a commit was lost, its outcome is unknown: {0}")]
+    InDoubt(String),
+    /// The database can't be reached or is not ready; nothing was written; retry until the deadline.
+    #[error("metadata engine unavailable: {0}")]
+    Unavailable(String),
+    /// The database refused the client or the statement; retrying can't help.
+    #[error("metadata engine: {0}")]
+    Engine(String),
+    /// A record that can't be decoded.
+    #[error("corrupt record {record}: {cause}")]
+    Corrupt { record: String, cause: String },
+    /// The volume asks for what this client does not do; the sentence names it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The database holds no volume.
+    #[error("{0}")]
+    NotFormatted(String),
+    /// The database is full or out of memory.
+    #[error("metadata engine is full: {0}")]
+    Full(String),
+}
+
+impl Error {
+    /// The error number for a file system's caller; the one place where it is decided (decisions 24).
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Errno(errno) => *errno,
+            Self::Full(_) => Errno::ENOSPC,
+            Self::Unsupported(_) => Errno::EROFS,
+            Self::Conflict
+            | Self::InDoubt(_)
+            | Self::Unavailable(_)
+            | Self::Engine(_)
+            | Self::Corrupt { .. }
+            | Self::NotFormatted(_) => Errno::EIO,
+        }
+    }
+
+    /// Whether the same operation may succeed when tried again.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        matches!(self, Self::Conflict | Self::Unavailable(_))
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}

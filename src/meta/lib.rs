@@ -1,0 +1,32 @@
+//! The name space of a volume: one semantics over many databases.
+
+mod cleanup;
+#[cfg(test)]
+mod conformance;
+pub mod engines;
+pub mod error;
+mod expiry;
+pub mod format;
+mod meta;
+mod numbers;
+mod open_files;
+mod ops;
+pub mod overlay;
+pub mod port;
+pub mod request;
+mod rules;
+mod session;
+pub mod trash;
+pub mod txn;
+pub mod types;
+pub mod url;
+mod usage;
+
+pub use error::{Error, Result};
+pub use ops::write_many::SLICES_MAX;
+pub use format::Format;
+pub use meta::{FreedSliceSink, Meta};
+pub use session::{SessionInfo, VolumeGoneSink};
+pub use request::{MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs, WriteDone};
+pub use types::{Attr, Caller, DirStat, Edge, Entry, Ino, Kind, Name, Slice, SliceId, Time, Usage};
+pub use url::{MetaUrl, RedisUrl, SqliteUrl};

@@ -1,0 +1,82 @@
+//! Another name for a file.
+
+use juicefs_base::Errno;
+
+use crate::error::Result;
+use crate::meta::Meta;
+use crate::port::{Change, Hold};
+use crate::rules;
+use crate::txn::{EdgeOf, NodeOf, Operation, OrNoEntry, Txn};
+use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, flags};
+use crate::usage;
+
+impl Meta {
+    /// Adds a name; from then on the node has no parent of its own, its parents are counted apart.
+    ///
+    /// # Errors
+    /// EEXIST, EPERM (a directory, trash, immutable), ENOENT, ENOTDIR, EACCES, EROFS.
+    pub async fn link(&self, caller: &Caller, ino: Ino, parent: Ino, name: &Name) -> Result<Attr> {
+        self.check_writable()?;
+        let (ino, parent) = (self.stored(ino), self.stored(parent));
+        Self::check_may_add(parent, name)?;
+        self.transact(&Link { meta: self, caller, ino, parent, name }).await
+    }
+}
+
+struct Link<'a> {
+    meta: &'a Meta,
+    caller: &'a Caller,
+    ino: Ino,
+    parent: Ino,
+    name: &'a Name,
+}
+
+impl Operation for Link<'_> {
+    type Output = Attr;
+    const NAME: &'static str = "link";
+    const FLUSHES: u32 = 2;
+
+    fn contends_on(&self) -> [Option<Ino>; 2] {
+        [Some(self.parent), Some(self.ino)]
+    }
+
+    async fn run(&self, txn: &mut Txn<'_>) -> Result<Attr> {
+        let Self { ino, parent, name, .. } = *self;
+        let rows =
+            (NodeOf(parent, Hold::Touch), EdgeOf(parent, name, Hold::Guard), NodeOf(ino, Hold::Update));
+        let (directory, edge, node) = txn.read(rows).await?;
+        let directory = directory.or_no_entry()?;
+        if directory.kind != Kind::Directory {
+            return Err(Errno::ENOTDIR.into());
+        }
+        if directory.parent.is_trash() {
+            return Err(Errno::ENOENT.into());
+        }
+        rules::check(self.caller, &directory, rules::EXECUTE)?;
+        let node = node.or_no_entry()?;
+        if node.kind == Kind::Directory || node.parent.is_trash() {
+            return Err(Errno::EPERM.into());
+        }
+        if node.nlink == 0 {
+            return Err(Errno::ENOENT.into());
+        }
+        if edge.is_some() {
+            return Err(Errno::EEXIST.into());
+        }
+        rules::check_add(self.caller, &directory)?;
+        if node.flags & (flags::IMMUTABLE | flags::APPEND) != 0 {
+            return Err(Errno::EPERM.into());
+        }
+        let nlink = node.nlink.checked_add(1).ok_or(Errno::EMLINK)?;
+        let now = Attr { nlink, parent: Ino(0), ctime: txn.now(), ..node };
+        txn.change(Change::InsertEdge { parent, name: name.clone(), edge: Edge { ino, kind: node.kind } });
+        txn.update_node(parent, &directory, &self.meta.touch(txn).directory(&directory, 0));
+        txn.update_node(ino, &node, &now);
+        if node.parent.0 > 0 {
+            txn.change(Change::AddParentRef { ino, parent: node.parent, delta: 1 });
+        }
+        txn.change(Change::AddParentRef { ino, parent, delta: 1 });
+        txn.after().dir_stats.push((parent, usage::share_of(&now)));
+        Ok(now)
+    }
+}

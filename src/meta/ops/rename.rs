@@ -1,0 +1,238 @@
+//! Names move, replace each other, or change places.
+
+use juicefs_base::Errno;
+
+use super::victim::{Victim, node};
+use crate::error::Result;
+use crate::meta::Meta;
+use crate::port::{Change, Get, Got, Hold};
+use crate::request::RenameFlags;
+use crate::rules;
+use crate::txn::{Operation, OrNoEntry, Txn};
+use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, flags};
+use crate::usage::{negated, share_of};
+
+impl Meta {
+    /// Moves a name; what it replaces goes the way of an unlinked node. Answers the moved node. Two names of one
+    /// file stay as they are.
+    ///
+    /// # Errors
+    /// ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EPERM, EACCES, EINVAL, ENOTSUP for a whiteout, EROFS.
+    pub async fn rename(
+        &self,
+        caller: &Caller,
+        src: Ino,
+        src_name: &Name,
+        dst: Ino,
+        dst_name: &Name,
+        how: RenameFlags,
+    ) -> Result<(Ino, Attr)> {
+        self.check_writable()?;
+        if how.has(RenameFlags::WHITEOUT) {
+            return Err(Errno::ENOTSUP.into());
+        }
+        let exchanges = how.has(RenameFlags::EXCHANGE);
+        let known = RenameFlags::NOREPLACE.0 | RenameFlags::EXCHANGE.0;
+        if how.0 & !known != 0 || (exchanges && how.has(RenameFlags::NOREPLACE)) {
+            return Err(Errno::EINVAL.into());
+        }
+        let (src, dst) = (self.stored(src), self.stored(dst));
+        Self::check_not_trash_root(src, src_name)?;
+        Self::check_may_add(dst, dst_name)?;
+        if src.is_trash() && (caller.uid != 0 || exchanges) {
+            return Err(Errno::EPERM.into());
+        }
+        self.transact_with_trash(dst, |trash| Rename {
+            meta: self,
+            caller,
+            src,
+            src_name,
+            dst,
+            dst_name,
+            how,
+            // Nobody loses a name in an exchange.
+            trash: if exchanges { None } else { trash },
+        })
+        .await
+    }
+}
+
+struct Rename<'a> {
+    meta: &'a Meta,
+    caller: &'a Caller,
+    src: Ino,
+    src_name: &'a Name,
+    dst: Ino,
+    dst_name: &'a Name,
+    how: RenameFlags,
+    trash: Option<Ino>,
+}
+
+/// What the names of a rename stand for.
+struct Sides {
+    src: Attr,
+    dst: Attr,
+    edge: Edge,
+    node: Attr,
+}
+
+impl Operation for Rename<'_> {
+    type Output = (Ino, Attr);
+    const NAME: &'static str = "rename";
+    const FLUSHES: u32 = 3;
+
+    fn contends_on(&self) -> [Option<Ino>; 2] {
+        [Some(self.src), Some(self.dst)]
+    }
+
+    async fn run(&self, txn: &mut Txn<'_>) -> Result<(Ino, Attr)> {
+        let Self { caller, src, src_name, dst, dst_name, how, .. } = *self;
+        let mut answers = txn
+            .read_all(&[
+                Get::Node { ino: src, hold: Hold::Touch },
+                Get::Node { ino: dst, hold: Hold::Touch },
+                Get::Edge { parent: src, name: src_name.clone(), hold: Hold::Guard },
+                Get::Edge { parent: dst, name: dst_name.clone(), hold: Hold::Guard },
+            ])
+            .await?;
+        let src_node = node(answers.next()).or_no_entry()?;
+        let dst_node = node(answers.next()).or_no_entry()?;
+        if src_node.kind != Kind::Directory || dst_node.kind != Kind::Directory {
+            return Err(Errno::ENOTDIR.into());
+        }
+        if dst_node.parent.is_trash() {
+            return Err(Errno::ENOENT.into());
+        }
+        rules::check(caller, &src_node, rules::EXECUTE)?;
+        rules::check(caller, &dst_node, rules::EXECUTE)?;
+        let edge = edge(answers.next()).or_no_entry()?;
+        let replaced = self::edge(answers.next());
+        if how.has(RenameFlags::EXCHANGE) && replaced.is_none() {
+            return Err(Errno::ENOENT.into());
+        }
+        if how.has(RenameFlags::NOREPLACE) && replaced.is_some() {
+            return Err(Errno::EEXIST.into());
+        }
+        // One level up; the kernel knows the rest.
+        if edge.ino == dst || edge.ino == dst_node.parent {
+            return Err(Errno::EPERM.into());
+        }
+
+        let mut gets = vec![Get::Node { ino: edge.ino, hold: Hold::Update }];
+        let victim = replaced.map(|edge| Victim { parent: dst, name: dst_name, edge, trash: self.trash });
+        if let Some(victim) = victim.as_ref().filter(|victim| victim.edge.ino != edge.ino) {
+            victim.gets(&mut gets);
+        }
+        let mut answers = txn.read_all(&gets).await?;
+        let moved = node(answers.next()).or_no_entry()?;
+        let sides = Sides { src: src_node, dst: dst_node, edge, node: moved };
+        self.check_node(&sides)?;
+        let Some(victim) = victim else {
+            rules::check_add(caller, &sides.dst)?;
+            return Ok((edge.ino, self.shift(txn, &sides, None)));
+        };
+        if victim.edge.ino == edge.ino {
+            return Ok((edge.ino, moved));
+        }
+        let found = victim.found(&mut answers)?;
+        let lost = found.node.as_ref().unwrap_or(&sides.dst);
+        rules::check_remove(caller, &sides.dst, lost)?;
+        if how.has(RenameFlags::EXCHANGE) {
+            let other = found.node.or_no_entry()?;
+            return Ok((edge.ino, self.exchange(txn, &sides, victim.edge, &other)?));
+        }
+        match (edge.kind, victim.edge.kind) {
+            (Kind::Directory, Kind::Directory) if found.has_children => return Err(Errno::ENOTEMPTY.into()),
+            (Kind::Directory, Kind::Directory) => {}
+            (Kind::Directory, _) => return Err(Errno::ENOTDIR.into()),
+            (_, Kind::Directory) => return Err(Errno::EISDIR.into()),
+            _ => {}
+        }
+        let now = self.shift(txn, &sides, Some(victim.edge));
+        victim.remove(self.meta, txn, found).await;
+        if victim.edge.kind == Kind::Directory {
+            txn.change(Change::DeleteDirQuota { ino: victim.edge.ino });
+        }
+        Ok((edge.ino, now))
+    }
+}
+
+fn edge(got: Option<Got>) -> Option<Edge> {
+    match got {
+        Some(Got::Edge(edge)) => edge,
+        _ => None,
+    }
+}
+
+impl Rename<'_> {
+    /// Whether the moved node may leave its directory, and change its parent.
+    fn check_node(&self, sides: &Sides) -> Result<()> {
+        rules::check_remove(self.caller, &sides.src, &sides.node)?;
+        if sides.edge.kind == Kind::Directory && self.src != self.dst {
+            rules::check(self.caller, &sides.node, rules::WRITE)?;
+        }
+        Ok(())
+    }
+
+    /// Both directories after `gone` sub-directories left src and `come` came to dst.
+    fn touch_directories(&self, txn: &mut Txn<'_>, sides: &Sides, gone: i32, come: i32) {
+        let touch = self.meta.touch(txn);
+        if self.src == self.dst {
+            txn.update_node(self.dst, &sides.dst, &touch.directory(&sides.dst, come - gone));
+            return;
+        }
+        if !self.src.is_trash() {
+            txn.update_node(self.src, &sides.src, &touch.directory(&sides.src, -gone));
+        }
+        txn.update_node(self.dst, &sides.dst, &touch.directory(&sides.dst, come));
+    }
+
+    /// The node under its new name; its record, parents and statistics follow.
+    fn relocate(&self, txn: &mut Txn<'_>, ino: Ino, was: &Attr, from: Ino, to: Ino) -> Attr {
+        let now = rules::moved(was, to, txn.now());
+        txn.update_node(ino, was, &now);
+        if from != to {
+            if was.kind != Kind::Directory && was.parent.0 == 0 {
+                txn.change(Change::AddParentRef { ino, parent: to, delta: 1 });
+                txn.change(Change::AddParentRef { ino, parent: from, delta: -1 });
+            }
+            let share = share_of(was);
+            txn.after().dir_stats.extend([(from, negated(share)), (to, share)]);
+        }
+        now
+    }
+
+    fn shift(&self, txn: &mut Txn<'_>, sides: &Sides, replaced: Option<Edge>) -> Attr {
+        let Sides { edge, node, .. } = sides;
+        txn.change(Change::DeleteEdge { parent: self.src, name: self.src_name.clone(), was: *edge });
+        let name = self.dst_name.clone();
+        txn.change(match replaced {
+            Some(was) => Change::UpdateEdge { parent: self.dst, name, was, now: *edge },
+            None => Change::InsertEdge { parent: self.dst, name, edge: *edge },
+        });
+        let moves = i32::from(edge.kind == Kind::Directory);
+        let replaces = i32::from(replaced.is_some_and(|edge| edge.kind == Kind::Directory));
+        self.touch_directories(txn, sides, moves, moves - replaces);
+        self.relocate(txn, edge.ino, node, self.src, self.dst)
+    }
+
+    fn exchange(&self, txn: &mut Txn<'_>, sides: &Sides, other_edge: Edge, other: &Attr) -> Result<Attr> {
+        let Sides { edge, node, .. } = sides;
+        if other_edge.ino == self.src || other_edge.ino == sides.src.parent {
+            return Err(Errno::EPERM.into());
+        }
+        if other_edge.kind == Kind::Directory && self.src != self.dst {
+            rules::check(self.caller, other, rules::WRITE)?;
+        }
+        if (sides.src.flags | sides.dst.flags) & flags::IMMUTABLE != 0 {
+            return Err(Errno::EPERM.into());
+        }
+        let (src_name, dst_name) = (self.src_name.clone(), self.dst_name.clone());
+        txn.change(Change::UpdateEdge { parent: self.src, name: src_name, was: *edge, now: other_edge });
+        txn.change(Change::UpdateEdge { parent: self.dst, name: dst_name, was: other_edge, now: *edge });
+        let gone = i32::from(edge.kind == Kind::Directory) - i32::from(other_edge.kind == Kind::Directory);
+        self.touch_directories(txn, sides, gone, gone);
+        self.relocate(txn, other_edge.ino, other, self.dst, self.src);
+        Ok(self.relocate(txn, edge.ino, node, self.src, self.dst))
+    }
+}

@@ -1,0 +1,137 @@
+//! What becomes of a node that loses a name: unlink, rmdir and rename over it say the same thing here.
+
+use juicefs_base::Errno;
+
+use crate::error::Result;
+use crate::meta::Meta;
+use crate::port::{Change, Get, Got, Hold};
+use crate::trash;
+use crate::txn::Txn;
+use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, flags};
+use crate::usage::{negated, share_of, signed};
+
+/// A name that goes away, and where its node may go instead of vanishing.
+pub(super) struct Victim<'a> {
+    pub(super) parent: Ino,
+    pub(super) name: &'a Name,
+    pub(super) edge: Edge,
+    /// The hourly directory; `None` = for good.
+    pub(super) trash: Option<Ino>,
+}
+
+/// What the database says of a victim.
+pub(super) struct Found {
+    pub(super) node: Option<Attr>,
+    pub(super) has_children: bool,
+    trash: Option<(Ino, Name)>,
+}
+
+impl Victim<'_> {
+    /// The rows to read; [`Self::found`] takes their answers in this order.
+    pub(super) fn gets(&self, gets: &mut Vec<Get>) {
+        let ino = self.edge.ino;
+        gets.push(Get::Node { ino, hold: Hold::Update });
+        if self.edge.kind == Kind::Directory {
+            gets.push(Get::HasChildren { ino });
+        }
+        if let Some(trash) = self.trash {
+            // The directory must be there at the commit; a name in it is looked for without holding all of it.
+            gets.push(Get::Node { ino: trash, hold: Hold::Guard });
+            gets.push(Get::Edge { parent: trash, name: self.trash_name(), hold: Hold::Peek });
+        }
+    }
+
+    /// # Errors
+    /// ESTALE when the trash directory is gone.
+    pub(super) fn found(&self, answers: &mut impl Iterator<Item = Got>) -> Result<Found> {
+        let node = node(answers.next());
+        let has_children =
+            self.edge.kind == Kind::Directory && matches!(answers.next(), Some(Got::Flag(true)));
+        let mut trash = None;
+        if let Some(directory) = self.trash {
+            let is_there = node_is_there(answers.next());
+            let is_free = matches!(answers.next(), Some(Got::Edge(None)));
+            let skips = node.is_some_and(|node| node.flags & flags::SKIP_TRASH != 0);
+            if !is_there {
+                return Err(Errno::ESTALE.into());
+            }
+            // The same link was removed in this hour already: this one goes for good.
+            trash = (is_free && !skips).then(|| (directory, self.trash_name()));
+        }
+        Ok(Found { node, has_children, trash })
+    }
+
+    fn trash_name(&self) -> Name {
+        trash::entry_name(self.parent, self.edge.ino, self.name)
+    }
+
+    /// Says what happens to the node; the entry itself is the caller's. Its parent's statistics lose its share.
+    pub(super) async fn remove(&self, meta: &Meta, txn: &mut Txn<'_>, found: Found) {
+        let Self { parent, edge, .. } = *self;
+        let ino = edge.ino;
+        let Some(node) = found.node else {
+            txn.after().dir_stats.push((parent, DirStat { length: 0, space: -4096, inodes: -1 }));
+            return;
+        };
+        let mut now = Attr { ctime: txn.now(), ..node };
+        txn.after().dir_stats.push((parent, negated(share_of(&node))));
+        if let Some((directory, name)) = found.trash {
+            if node.parent.0 > 0 {
+                now.parent = directory;
+            } else {
+                txn.change(Change::AddParentRef { ino, parent: directory, delta: 1 });
+                txn.change(Change::AddParentRef { ino, parent, delta: -1 });
+            }
+            txn.update_node(ino, &node, &now);
+            txn.change(Change::InsertEdge { parent: directory, name, edge });
+            txn.after().dir_stats.push((directory, share_of(&node)));
+            return;
+        }
+        let is_linked = node.parent.0 == 0;
+        if node.kind != Kind::Directory {
+            now.nlink = node.nlink.saturating_sub(1);
+            if now.nlink > 0 {
+                txn.update_node(ino, &node, &now);
+                if is_linked {
+                    txn.change(Change::AddParentRef { ino, parent, delta: -1 });
+                }
+                return;
+            }
+        }
+        if node.kind == Kind::File {
+            txn.hold_removal(ino).await;
+        }
+        let sid = meta.sid.load(std::sync::atomic::Ordering::Acquire);
+        if node.kind == Kind::File && sid != 0 && meta.open_files.is_open(ino) {
+            txn.update_node(ino, &node, &now);
+            txn.change(Change::InsertSustained { sid, ino });
+            txn.after().sustained.push(ino);
+        } else {
+            if node.kind == Kind::File {
+                let (length, deleted_at) = (node.length, txn.now().sec);
+                txn.change(Change::InsertDeletedFile { ino, length, deleted_at });
+                txn.after().deleted_files.push((ino, length));
+            }
+            if node.kind == Kind::Symlink {
+                txn.change(Change::DeleteSymlink { ino });
+            }
+            txn.change(Change::DeleteNode { ino });
+            txn.add_usage(-signed(node.space()), -1);
+        }
+        txn.change(Change::DeleteXattrs { ino });
+        if is_linked {
+            txn.change(Change::DeleteParentRefs { ino });
+        }
+    }
+}
+
+pub(super) fn node(got: Option<Got>) -> Option<Attr> {
+    match got {
+        Some(Got::Node(attr)) => attr,
+        _ => None,
+    }
+}
+
+fn node_is_there(got: Option<Got>) -> bool {
+    node(got).is_some()
+}

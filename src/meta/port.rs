@@ -1,0 +1,299 @@
+//! What file-system semantics may ask of a metadata database.
+//!
+//! An *attempt* is a handful of batched reads followed by one commit. An engine turns each batch into one
+//! flush on its wire, so `reads + 1` is the price of an operation on every engine. Engines know bytes and
+//! transactions, nothing else: no POSIX rule is decided below this line.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
+
+/// What must stay true of a row between reading it and committing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// Nothing: the value is a hint. Redis GET, SQL SELECT.
+    Peek,
+    /// It must not change at all. Redis WATCH, SQL lock of decisions 8.
+    Guard,
+    /// It will be moved by amounts that commute. Redis WATCH, SQL relative UPDATE.
+    Touch,
+    /// It will be replaced by a value computed from this one. Redis WATCH, SQL FOR UPDATE.
+    Update,
+}
+
+/// Every row a transaction may read. Closed on purpose: a new question is a change to all engines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Get {
+    /// -> [`Got::Node`]
+    Node { ino: Ino, hold: Hold },
+    /// -> [`Got::Edge`]. On Redis a held edge watches the whole directory.
+    Edge { parent: Ino, name: Name, hold: Hold },
+    /// -> [`Got::Flag`]; always held like `Guard`.
+    HasChildren { ino: Ino },
+    /// Parents of a hard-linked file with their counts (> 0 only) -> [`Got::Parents`]
+    Parents { ino: Ino },
+    /// -> [`Got::Bytes`]
+    Symlink { ino: Ino },
+    /// The raw slice list, empty when there is none -> [`Got::Slices`]
+    Chunk { ino: Ino, indx: u32, hold: Hold },
+    /// Announces `Change::AppendSlice`; engines that cannot append blindly fetch the chunk now
+    /// -> [`Got::Ready`]
+    AppendTarget { ino: Ino, indx: u32 },
+    /// Chunks with `first <= indx <= last` that may exist; an engine whose `AppendSlice{only_existing}` is
+    /// safe by itself may answer the whole range. Announces appends to all it names -> [`Got::Indexes`]
+    Chunks { ino: Ino, first: u32, last: u32 },
+    /// -> [`Got::DirStat`]
+    DirStat { ino: Ino },
+    /// Expiry in unix seconds and the info document -> [`Got::Session`]
+    Session { sid: u64 },
+    /// Length at deletion, when registered -> [`Got::Flag`]
+    DeletedFile { ino: Ino, length: u64 },
+    /// Whether this session sustains the inode -> [`Got::Flag`]
+    Sustained { sid: u64, ino: Ino },
+}
+
+/// Answers in the order of the questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Got {
+    Node(Option<Attr>),
+    Edge(Option<Edge>),
+    Flag(bool),
+    Parents(Vec<(Ino, i64)>),
+    Bytes(Option<Bytes>),
+    Slices(Vec<Slice>),
+    Indexes(Vec<u32>),
+    DirStat(Option<DirStat>),
+    Session(Option<SessionRow>),
+    Ready,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
+    pub sid: u64,
+    /// Unix seconds.
+    pub expires_at: i64,
+    /// Session JSON of the format (7.1); empty when missing.
+    pub info: Bytes,
+}
+
+/// Every effect a transaction may have, said as intent rather than as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    InsertNode { ino: Ino, attr: Attr },
+    /// Both values travel: packed engines write `now`, SQL writes what differs, `nlink` of directories as a
+    /// delta. No row hit = `Conflict`.
+    UpdateNode { ino: Ino, was: Attr, now: Attr },
+    DeleteNode { ino: Ino },
+    /// A name that exists by now is `Conflict`.
+    InsertEdge { parent: Ino, name: Name, edge: Edge },
+    /// Replaces what the name holds (exchange and rename over a name).
+    UpdateEdge { parent: Ino, name: Name, was: Edge, now: Edge },
+    /// Deletes by full identity; anything else under the name by now is `Conflict`.
+    DeleteEdge { parent: Ino, name: Name, was: Edge },
+    /// No-op on SQL, where edges are the parents.
+    AddParentRef { ino: Ino, parent: Ino, delta: i64 },
+    /// Forgets all parents of a hard-linked file whose node goes away; no-op on SQL.
+    DeleteParentRefs { ino: Ino },
+    InsertSymlink { ino: Ino, target: Bytes },
+    DeleteSymlink { ino: Ino },
+    /// All extended attributes of a node that goes away.
+    DeleteXattrs { ino: Ino },
+    /// Appends one record to a chunk's list. `only_existing`: a chunk without a list stays without.
+    AppendSlice { ino: Ino, indx: u32, slice: Slice, only_existing: bool },
+    /// Removes a chunk's list whose content was read with `Guard`; its references are released apart.
+    DeleteChunk { ino: Ino, indx: u32 },
+    /// First reference to a new slice: a row of 1 on SQL, nothing elsewhere.
+    TrackSlice { id: SliceId, size: u32 },
+    /// One reference less; slices without references come back in [`Receipt::slices_freed`].
+    ReleaseSlice { id: SliceId, size: u32 },
+    /// The objects of a freed slice are gone: its reference row goes too.
+    ForgetSlice { id: SliceId, size: u32 },
+    /// Volume counters. Redis moves them in the transaction; engines of the format's other families add them
+    /// up and write them in [`Engine::flush`].
+    AddUsage { space: i64, inodes: i64 },
+    /// A fresh directory's zero statistics.
+    InsertDirStat { ino: Ino },
+    /// A removed directory's statistics, quota and quota usage.
+    DeleteDirRecords { ino: Ino },
+    /// A replaced directory's quota and quota usage only (rename over a directory).
+    DeleteDirQuota { ino: Ino },
+    /// Moves existing statistics; missing ones stay missing.
+    AddDirStat { ino: Ino, delta: DirStat },
+    SetDirStat { ino: Ino, stat: DirStat },
+    InsertSustained { sid: u64, ino: Ino },
+    DeleteSustained { sid: u64, ino: Ino },
+    /// `length` is the attr's at removal; `deleted_at` unix seconds.
+    InsertDeletedFile { ino: Ino, length: u64, deleted_at: i64 },
+    DeleteDeletedFile { ino: Ino, length: u64 },
+    /// Creates or refreshes; `info` is written only when the row is new.
+    PutSession { sid: u64, expires_at: i64, info: Bytes },
+    DeleteSession { sid: u64 },
+    /// All flock and POSIX lock records of one session (a stock client's, when it went stale).
+    DeleteLocks { sid: u64 },
+}
+
+/// Facts known only once the commit has run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Length of each appended list, in the order of the `AppendSlice` changes; 0 where nothing was appended.
+    pub slices_after_append: Vec<u32>,
+    pub slices_freed: Vec<(SliceId, u32)>,
+}
+
+/// Numbers handed out by the volume. The engine hides how its family stores them: the range it returns is
+/// free to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sequence {
+    Inode,
+    Slice,
+    Session,
+    /// Hourly trash directories; the inode is `Ino::TRASH + number`.
+    TrashDir,
+}
+
+/// Jobs that one client of the volume does at a time (format 7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Job {
+    CleanSessions,
+    CleanFiles,
+    CleanSlices,
+    CleanTrash,
+}
+
+/// Long reads, in pages of the engine's choice, outside any transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Entries of one directory -> [`Item::Entry`] (in no order).
+    Entries { parent: Ino },
+    /// -> [`Item::Session`]
+    Sessions,
+    /// Sustained inodes of one session, or of all with `None` -> [`Item::Sustained`]
+    Sustained { sid: Option<u64> },
+    /// -> [`Item::DeletedFile`]
+    DeletedFiles,
+    /// Every chunk of the volume, or of one inode -> [`Item::Chunk`]
+    Chunks { ino: Option<Ino> },
+    /// Compacted-away slices kept while trash is on -> [`Item::DelayedSlices`]
+    DelayedSlices,
+    /// References that fell to none and whose objects may still exist -> [`Item::FreedSlice`]
+    FreedSlices,
+    /// Every node of the volume -> [`Item::Node`]
+    Nodes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    Entry { name: Name, edge: Edge },
+    Session(SessionRow),
+    Sustained { sid: u64, ino: Ino },
+    DeletedFile { ino: Ino, length: u64, deleted_at: i64 },
+    Chunk { ino: Ino, indx: u32, slices: Vec<Slice> },
+    DelayedSlices { id: SliceId, deleted_at: i64, slices: Vec<(SliceId, u32)> },
+    FreedSlice { id: SliceId, size: u32 },
+    Node { ino: Ino, attr: Attr },
+}
+
+/// What an engine can do; callers ask, never guess by name.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineLimits {
+    /// Changes that fit one commit.
+    pub changes_max: usize,
+    /// Name of the engine as users and metrics see it (`redis`, `sqlite3`).
+    pub name: &'static str,
+    /// Slices a chunk may hold before a write must be refused.
+    pub slices_max: u32,
+}
+
+/// What `format` writes into an empty database.
+#[derive(Clone, Debug)]
+pub struct NewVolume {
+    pub setting: String,
+    pub root: Attr,
+    /// Present when trash is on.
+    pub trash: Option<Attr>,
+}
+
+/// What a name holds, and the node behind it; a node may be missing.
+pub type Found = Option<(Edge, Option<Attr>)>;
+
+/// A metadata database that holds one volume, or none yet.
+pub trait Engine: Send + Sync + 'static {
+    /// Starts a try; nothing needs to travel before its first read. `attempt` counts tries of one operation.
+    fn begin(&self, attempt: u32) -> BoxFuture<'_, Result<Box<dyn Attempt + '_>>>;
+
+    /// One flush outside any transaction; every `Hold` counts as `Peek`.
+    fn read<'a>(&'a self, gets: &'a [Get]) -> BoxFuture<'a, Result<Vec<Got>>>;
+
+    /// The node behind a name. The default takes two flushes; a script or a join takes one.
+    fn lookup<'a>(&'a self, parent: Ino, name: &'a Name) -> BoxFuture<'a, Result<Found>> {
+        Box::pin(async move {
+            let got = self.read(&[Get::Edge { parent, name: name.clone(), hold: Hold::Peek }]).await?;
+            let Some(Got::Edge(Some(edge))) = got.into_iter().next() else { return Ok(None) };
+            let got = self.read(&[Get::Node { ino: edge.ino, hold: Hold::Peek }]).await?;
+            let Some(Got::Node(attr)) = got.into_iter().next() else { return Ok(None) };
+            Ok(Some((edge, attr)))
+        })
+    }
+
+    /// Attributes of many nodes, in the order asked.
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>>;
+
+    fn scan(&self, scan: Scan) -> BoxStream<'_, Result<Item>>;
+
+    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>>;
+
+    /// True for the one client that may do `job` now: nobody did within `gap_sec` before `now` (unix seconds).
+    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>>;
+
+    /// The setting document as stored, `None` in an empty database.
+    fn setting(&self) -> BoxFuture<'_, Result<Option<String>>>;
+
+    /// Writes a new volume into an empty database, all or nothing.
+    fn create_volume<'a>(&'a self, volume: &'a NewVolume) -> BoxFuture<'a, Result<()>>;
+
+    /// Replaces the setting; makes the trash root when given and absent. `reset_dir_stats`: directory
+    /// statistics were switched on again, so the old ones go (format 1.7).
+    fn update_setting<'a>(
+        &'a self,
+        setting: &'a str,
+        trash: Option<Attr>,
+        reset_dir_stats: bool,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Volume counters with what this process has not flushed yet.
+    fn usage(&self) -> BoxFuture<'_, Result<Usage>>;
+
+    /// Writes what the engine has added up (usage on SQL); called every second and at the end.
+    fn flush(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Makes what is committed survive a power cut of the engine's host; for engines that do not do so at every
+    /// commit (fsync and umount call it).
+    fn sync(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Plain names of record kinds present that this client does not keep right (`directory quota`,
+    /// `user quota`, `group quota`, `ACL`, `detached nodes`): such volumes are not written.
+    fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>>;
+
+    fn limits(&self) -> EngineLimits;
+
+    /// Whether [`Scan::Chunks`] of one inode reads that inode's rows only, not the whole volume.
+    fn lists_chunks_by_inode(&self) -> bool {
+        false
+    }
+}
+
+/// One try: reads, then at most one commit. Dropping it without a commit leaves no trace.
+pub trait Attempt: Send {
+    /// One flush. Answers come back in the order of the questions.
+    fn read<'a>(&'a mut self, gets: &'a [Get]) -> BoxFuture<'a, Result<Vec<Got>>>;
+    /// One flush. All of `changes` or none of them.
+    fn commit<'a>(self: Box<Self>, changes: &'a [Change]) -> BoxFuture<'a, Result<Receipt>>
+    where
+        Self: 'a;
+}

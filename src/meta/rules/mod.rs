@@ -1,0 +1,9 @@
+//! POSIX rules as pure functions over attributes: who may do what, and what a change makes of a node.
+
+mod access;
+mod attributes;
+mod parents;
+
+pub(crate) use access::{EXECUTE, READ, WRITE, check, check_add, check_remove, permits};
+pub(crate) use attributes::{born, changed, without_suid};
+pub(crate) use parents::{Touch, moved};

@@ -1,0 +1,316 @@
+//! The transaction layer: runs an [`Operation`] as attempts until one commits.
+//!
+//! Operations of one process that fight over an inode take turns (stripes), so that conflicts are with other
+//! processes only. A conflict or an unreachable engine starts the operation again from its first read; what an
+//! operation wants done after the commit (statistics, deletions) is kept in [`After`] and happens once.
+
+mod rows;
+mod stripes;
+mod waiting;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use juicefs_base::Errno;
+use juicefs_base::backoff;
+use tokio::sync::MutexGuard;
+
+use crate::error::{Error, Result};
+use crate::meta::Meta;
+use crate::port::{Attempt, Change, Engine, Get, Got, Receipt};
+use crate::types::{Attr, DirStat, Ino, Time};
+pub(crate) use rows::{
+    AppendTarget, ChunkOf, DirStatOf, EdgeOf, IsSustained, NodeOf, ParentsOf, Rows, SymlinkOf,
+};
+pub(crate) use stripes::Stripes;
+pub use waiting::DEADLINE;
+pub(crate) use waiting::Waiting;
+
+/// Conflicts after which an operation gives up with EIO.
+const CONFLICTS_MAX: u32 = 50;
+
+/// An operation is a value; its rule is [`Operation::run`], run again for every attempt.
+pub trait Operation: Sync {
+    type Output: Send;
+    /// The system call's name, for metrics and logs.
+    const NAME: &'static str;
+    /// Flushes of an undisturbed run; tests hold every engine to it.
+    const FLUSHES: u32;
+    /// Inodes this operation fights over; attempts on them take turns inside one process.
+    fn contends_on(&self) -> [Option<Ino>; 2];
+    /// Reads, decides and says the changes. Must not change anything but `txn`.
+    fn run(&self, txn: &mut Txn<'_>) -> impl Future<Output = Result<Self::Output>> + Send;
+    /// Folds in what only the commit could tell.
+    fn settle(&self, output: Self::Output, _receipt: &Receipt) -> Self::Output {
+        output
+    }
+}
+
+/// One attempt as its operation sees it.
+pub struct Txn<'e> {
+    meta: &'e Meta,
+    attempt: Box<dyn Attempt + 'e>,
+    changes: Vec<Change>,
+    now: Time,
+    after: After,
+    removal: Option<MutexGuard<'e, ()>>,
+}
+
+/// What happens in this process once the commit has run.
+#[derive(Default)]
+pub(crate) struct After {
+    pub(crate) dir_stats: Vec<(Ino, DirStat)>,
+    pub(crate) deleted_files: Vec<(Ino, u64)>,
+    pub(crate) sustained: Vec<Ino>,
+    pub(crate) changed_chunks: Vec<Ino>,
+}
+
+impl<'e> Txn<'e> {
+    /// The moment of this attempt; all times it sets.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Reads one row or a tuple of rows in one flush.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn read<R: Rows>(&mut self, rows: R) -> Result<R::Values> {
+        let gets = rows.gets();
+        let got = self.attempt.read(gets.as_ref()).await?;
+        R::values(got)
+    }
+
+    /// Reads any rows in one flush.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn read_all(&mut self, gets: &[Get]) -> Result<std::vec::IntoIter<Got>> {
+        Ok(self.attempt.read(gets).await?.into_iter())
+    }
+
+    pub fn change(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Changes a node unless nothing differs.
+    pub fn update_node(&mut self, ino: Ino, was: &Attr, now: &Attr) {
+        if was != now {
+            self.changes.push(Change::UpdateNode { ino, was: *was, now: *now });
+        }
+    }
+
+    pub fn add_usage(&mut self, space: i64, inodes: i64) {
+        if (space, inodes) != (0, 0) {
+            self.changes.push(Change::AddUsage { space, inodes });
+        }
+    }
+
+    pub(crate) fn after(&mut self) -> &mut After {
+        &mut self.after
+    }
+
+    /// From here to the end of the attempt nobody of this process opens or deletes `ino`. Once per attempt.
+    pub(crate) async fn hold_removal(&mut self, ino: Ino) {
+        debug_assert!(self.removal.is_none(), "a second removal lock could deadlock");
+        self.removal = Some(self.meta.removals.lock(ino).await);
+    }
+}
+
+impl Meta {
+    /// Runs an operation until it commits, is refused, or time is up.
+    pub(crate) async fn transact<O: Operation>(&self, operation: &O) -> Result<O::Output> {
+        let committing = AtomicBool::new(false);
+        // Waiting for a turn counts too: who holds it may be waiting for the engine.
+        let work = async {
+            let _turn = self.stripes.lock_both(operation.contends_on()).await;
+            self.attempts(operation, &committing).await
+        };
+        match self.bounded(O::NAME, work).await? {
+            Some(output) => Ok(output),
+            None => {
+                let why = format!("{} had no answer within {} s", O::NAME, DEADLINE.as_secs());
+                let is_sent = committing.load(Ordering::Relaxed);
+                Err(if is_sent { Error::InDoubt(why) } else { Error::Unavailable(why) })
+            }
+        }
+    }
+
+    async fn attempts<O: Operation>(&self, operation: &O, committing: &AtomicBool) -> Result<O::Output> {
+        let started = Instant::now();
+        let (mut conflicts, mut failures) = (0, 0);
+        loop {
+            let error = match self.attempt(operation, conflicts + failures, committing).await {
+                Ok(output) => return Ok(output),
+                Err(error) => error,
+            };
+            committing.store(false, Ordering::Relaxed);
+            let pause = match &error {
+                Error::Conflict if conflicts < CONFLICTS_MAX => {
+                    conflicts += 1;
+                    self.waiting.count_restart();
+                    backoff::quadratic_jitter(conflicts - 1)
+                }
+                Error::Unavailable(_) => {
+                    failures += 1;
+                    backoff::doubling(failures, Duration::from_millis(10), Duration::from_secs(2))
+                }
+                Error::InDoubt(_) => {
+                    tracing::error!(operation = O::NAME, %error, "answered EIO");
+                    return Err(error);
+                }
+                _ => return Err(error),
+            };
+            if started.elapsed() + pause >= self.waiting.deadline() {
+                return Err(error);
+            }
+            self.sleep(pause).await;
+        }
+    }
+
+    async fn attempt<O: Operation>(
+        &self,
+        operation: &O,
+        number: u32,
+        committing: &AtomicBool,
+    ) -> Result<O::Output> {
+        let mut txn = Txn {
+            meta: self,
+            attempt: self.engine.begin(number).await?,
+            changes: Vec::with_capacity(8),
+            now: now(),
+            after: After::default(),
+            removal: None,
+        };
+        let output = operation.run(&mut txn).await?;
+        let Txn { attempt, changes, after, removal, .. } = txn;
+        if changes.is_empty() {
+            return Ok(output);
+        }
+        committing.store(true, Ordering::Relaxed);
+        let receipt = attempt.commit(&changes).await?;
+        let output = operation.settle(output, &receipt);
+        self.after_commit(&changes, after, receipt);
+        drop(removal);
+        Ok(output)
+    }
+
+    fn after_commit(&self, changes: &[Change], after: After, receipt: Receipt) {
+        for change in changes {
+            if let Change::AddUsage { space, inodes } = change {
+                self.usage.add(*space, *inodes);
+            }
+        }
+        if self.format.read().dir_stats {
+            self.dir_stats.add_all(&after.dir_stats);
+        }
+        for ino in after.sustained {
+            self.open_files.sustain(ino);
+        }
+        for ino in after.changed_chunks {
+            self.open_files.forget_chunks(ino);
+        }
+        self.hand_over_freed(receipt.slices_freed);
+        for (ino, length) in after.deleted_files {
+            self.delete_soon(ino, length);
+        }
+    }
+
+    /// Asks the engine outside any transaction, again while it is unavailable.
+    pub(crate) async fn ask<'a, T, F>(&'a self, question: impl Fn(&'a dyn Engine) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let work = async {
+            let started = Instant::now();
+            let mut failures = 0;
+            loop {
+                let error = match question(&*self.engine).await {
+                    Err(error @ (Error::Unavailable(_) | Error::Conflict)) => error,
+                    other => return other,
+                };
+                failures += 1;
+                let pause = backoff::doubling(failures, Duration::from_millis(10), Duration::from_secs(2));
+                if started.elapsed() + pause >= self.waiting.deadline() {
+                    return Err(error);
+                }
+                self.sleep(pause).await;
+            }
+        };
+        let answer = self.bounded("read", work).await?;
+        answer.ok_or_else(|| Error::Unavailable(format!("no answer within {} s", DEADLINE.as_secs())))
+    }
+
+    /// Reads rows outside any transaction.
+    pub(crate) async fn peek<R: Rows>(&self, rows: R) -> Result<R::Values> {
+        let gets = rows.gets();
+        let got = self.ask(|engine| engine.read(gets.as_ref())).await?;
+        R::values(got)
+    }
+
+    /// `None` when time is up. Answers that come at once cost no timer.
+    async fn bounded<T>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<Option<T>> {
+        let mut work = pin!(work);
+        let first = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+        if let Poll::Ready(output) = first {
+            return output.map(Some);
+        }
+        let quiet = self.waiting.quiet();
+        tokio::select! {
+            biased;
+            output = &mut work => return output.map(Some),
+            () = self.sleep(quiet) => {}
+        }
+        let _outage = self.waiting.begin(what, &"no answer yet");
+        tokio::select! {
+            biased;
+            output = &mut work => output.map(Some),
+            () = self.sleep(self.waiting.deadline().saturating_sub(quiet)) => Ok(None),
+        }
+    }
+
+    /// May be called from a thread that has not entered the runtime.
+    fn sleep(&self, duration: Duration) -> tokio::time::Sleep {
+        let _inside = self.runtime.enter();
+        tokio::time::sleep(duration)
+    }
+
+    /// Removes a deleted file's data in the background, or leaves it to the hourly job when much is under way.
+    fn delete_soon(&self, ino: Ino, length: u64) {
+        let (Some(me), Ok(permit)) = (self.me.upgrade(), self.deletions.clone().try_acquire_owned()) else {
+            return;
+        };
+        self.runtime.spawn(async move {
+            let _permit = permit;
+            if let Err(error) = me.delete_file_data(ino, length).await {
+                tracing::warn!(%ino, %error, "data of a deleted file stays until the hourly job");
+            }
+        });
+    }
+}
+
+/// The system clock.
+#[must_use]
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nsec: since.subsec_nanos() }
+}
+
+/// The value of a row that must be there.
+pub(crate) trait OrNoEntry<T> {
+    fn or_no_entry(self) -> Result<T>;
+}
+
+impl<T> OrNoEntry<T> for Option<T> {
+    fn or_no_entry(self) -> Result<T> {
+        self.ok_or(Error::Errno(Errno::ENOENT))
+    }
+}

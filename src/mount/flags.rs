@@ -1,0 +1,311 @@
+//! The flags of `mount`, once: the command line and the CSI driver's `mountOptions` both read this table and
+//! both end in [`MountOptions::set`]. Names, units and defaults are the peer's (`juicefs mount --help`).
+
+use juicefs_base::units::{UnitError, parse_bytes, parse_duration};
+use std::path::PathBuf;
+
+use crate::settings::MountOptions;
+
+/// What becomes of a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    Kept,
+    /// Taken, without effect, and said so: the text tells why.
+    Ignored(&'static str),
+    /// Refused with "not supported yet".
+    NotYet,
+}
+
+/// One flag of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    pub group: &'static str,
+    pub name: &'static str,
+    /// Empty for a switch.
+    pub value: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    pub support: Support,
+}
+
+/// A flag that can't be used as written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlagError {
+    #[error("unknown mount option `{0}`: see `juicefs mount --help`")]
+    Unknown(String),
+    #[error("mount option `{0}` is not supported yet: leave it out")]
+    NotYet(String),
+    #[error("mount option `{name}`: {cause}")]
+    BadValue { name: String, cause: String },
+}
+
+const fn flag(
+    group: &'static str,
+    name: &'static str,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag { group, name, value, default, help, support: Support::Kept }
+}
+
+const fn ignored(group: &'static str, name: &'static str, value: &'static str, why: &'static str) -> Flag {
+    Flag { group, name, value, default: "", help: why, support: Support::Ignored(why) }
+}
+
+const fn not_yet(group: &'static str, name: &'static str, value: &'static str) -> Flag {
+    Flag { group, name, value, default: "", help: "not supported yet", support: Support::NotYet }
+}
+
+const FUSE: &str = "FUSE";
+const META: &str = "META";
+const META_CACHE: &str = "META CACHE";
+const STORAGE: &str = "DATA STORAGE";
+const CACHE: &str = "DATA CACHE";
+const METRICS: &str = "METRICS";
+
+/// Every flag but `-d`, `--log` and `-o`, which belong to the command line alone.
+pub const FLAGS: &[Flag] = &[
+    flag(FUSE, "force", "", "", "mount even if the mount point already has a mount of ours"),
+    flag(FUSE, "hide-internal", "", "", "hide .stats and .config"),
+    flag(FUSE, "prefix-internal", "", "", "add the prefix .jfs to the names of internal files"),
+    not_yet(FUSE, "update-fstab", ""),
+    flag(FUSE, "disable-transparent-hugepage", "", "", "avoid latency spikes of huge pages"),
+    not_yet(FUSE, "enable-xattr", ""),
+    not_yet(FUSE, "enable-cap", ""),
+    not_yet(FUSE, "enable-selinux", ""),
+    not_yet(FUSE, "enable-ioctl", ""),
+    not_yet(FUSE, "root-squash", "UID:GID"),
+    not_yet(FUSE, "all-squash", "UID:GID"),
+    flag(FUSE, "max-fuse-io", "SIZE", "1M", "largest FUSE request"),
+    not_yet(FUSE, "umask", "OCTAL"),
+    flag(META, "subdir", "DIR", "", "directory of the volume shown as root"),
+    flag(META, "backup-meta", "DURATION", "1h", "interval of metadata backups (not done yet; 0 silences the warning)"),
+    ignored(META, "backup-skip-trash", "", "metadata backups are not done yet"),
+    flag(META, "heartbeat", "DURATION", "12s", "interval of session heartbeats, best the same for all clients"),
+    flag(META, "read-only", "", "", "look and read only"),
+    flag(META, "no-bgjob", "", "", "no background jobs (clean-up)"),
+    Flag {
+        group: META,
+        name: "atime-mode",
+        value: "MODE",
+        default: "noatime",
+        help: "when atime changes: only noatime yet",
+        support: Support::Kept,
+    },
+    ignored(META, "skip-dir-nlink", "N", "only for key-value engines, which are not there yet"),
+    flag(META, "skip-dir-mtime", "DURATION", "0", "skip a directory's times when they changed less than this ago"),
+    ignored(META, "sort-dir", "", "directories are listed in a stable order already"),
+    ignored(META, "fast-statfs", "", "statfs is answered from counters already"),
+    ignored(META, "network-interfaces", "LIST", "the session reports every address of the host"),
+    flag(META_CACHE, "attr-cache", "DURATION", "1s", "how long the kernel keeps attributes"),
+    flag(META_CACHE, "entry-cache", "DURATION", "1s", "how long the kernel keeps names of files"),
+    flag(META_CACHE, "dir-entry-cache", "DURATION", "1s", "how long the kernel keeps names of directories"),
+    flag(META_CACHE, "negative-entry-cache", "DURATION", "0", "how long the kernel remembers that a name is missing"),
+    flag(META_CACHE, "readdir-cache", "", "", "let the kernel keep directory listings"),
+    not_yet(META_CACHE, "open-cache", "DURATION"),
+    ignored(META_CACHE, "open-cache-limit", "N", "opens are always checked"),
+    flag(STORAGE, "storage", "TYPE", "", "replaces the volume's storage type for this mount"),
+    flag(STORAGE, "bucket", "URL", "", "replaces the volume's bucket for this mount"),
+    not_yet(STORAGE, "storage-class", "CLASS"),
+    not_yet(STORAGE, "tag", "K=V"),
+    flag(STORAGE, "get-timeout", "DURATION", "60s", "for one download"),
+    flag(STORAGE, "put-timeout", "DURATION", "60s", "for one upload"),
+    flag(STORAGE, "io-retries", "N", "10", "a request is tried for this many timeouts"),
+    flag(STORAGE, "max-uploads", "N", "20", "uploads at once"),
+    flag(STORAGE, "max-downloads", "N", "200", "downloads at once"),
+    ignored(STORAGE, "max-stage-write", "N", "only with --writeback, which is not there yet"),
+    flag(STORAGE, "max-deletes", "N", "10", "deletions at once"),
+    not_yet(STORAGE, "upload-limit", "MBPS"),
+    not_yet(STORAGE, "download-limit", "MBPS"),
+    flag(STORAGE, "check-storage", "", "", "try the object store before mounting"),
+    flag(CACHE, "buffer-size", "SIZE", "300M", "read and write buffers together (MiB)"),
+    flag(CACHE, "max-readahead", "SIZE", "", "most bytes read ahead of one reader (MiB)"),
+    flag(CACHE, "prefetch", "N", "1", "blocks fetched ahead of a random read"),
+    not_yet(CACHE, "writeback", ""),
+    ignored(CACHE, "writeback-threshold-size", "SIZE", "only with --writeback, which is not there yet"),
+    ignored(CACHE, "upload-delay", "DURATION", "only with --writeback, which is not there yet"),
+    ignored(CACHE, "upload-hours", "HOURS", "only with --writeback, which is not there yet"),
+    flag(CACHE, "cache-dir", "DIRS", "/var/jfsCache", "cache directories, separated by colons, or `memory`"),
+    flag(CACHE, "cache-mode", "OCTAL", "0600", "file mode of cached blocks"),
+    flag(CACHE, "cache-size", "SIZE", "100G", "most bytes of cached blocks (MiB)"),
+    flag(CACHE, "cache-items", "N", "0", "most cached blocks, 0 = no limit"),
+    flag(CACHE, "free-space-ratio", "RATIO", "0.1", "share of the cache disk that stays free"),
+    flag(CACHE, "cache-partial-only", "", "", "cache random and small reads only"),
+    flag(CACHE, "cache-large-write", "", "", "cache full blocks after their upload"),
+    flag(CACHE, "verify-cache-checksum", "LEVEL", "extend", "none, full, shrink or extend"),
+    flag(CACHE, "cache-eviction", "POLICY", "2-random", "none, 2-random or lru"),
+    ignored(CACHE, "cache-scan-interval", "DURATION", "the cache is scanned at the start"),
+    not_yet(CACHE, "cache-expire", "DURATION"),
+    ignored(METRICS, "metrics", "ADDRESS", "the metrics address is not served yet: read .stats"),
+    ignored(METRICS, "custom-labels", "LABELS", "the metrics address is not served yet"),
+    ignored(METRICS, "consul", "ADDRESS", "the metrics address is not served yet"),
+    ignored(METRICS, "no-usage-report", "", "this client never reports usage"),
+    ignored(METRICS, "no-update", "", "mount never formats"),
+    ignored(METRICS, "foreground", "", "the default"),
+];
+
+/// The flag of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.name == name)
+}
+
+const MIB: u64 = 1 << 20;
+const KIB: u64 = 1 << 10;
+
+impl MountOptions {
+    /// Sets one flag from its text (a switch takes an empty text, `true` or `false`). What is said about an
+    /// ignored one comes back.
+    ///
+    /// # Errors
+    /// A name that the table doesn't have, a flag that is not supported yet, a value that can't be read.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<Option<&'static str>, FlagError> {
+        let found = find(name).ok_or_else(|| FlagError::Unknown(name.to_owned()))?;
+        let bad = |cause: String| FlagError::BadValue { name: name.to_owned(), cause };
+        match found.support {
+            Support::NotYet if found.value.is_empty() && value == "false" => return Ok(None),
+            Support::NotYet => return Err(FlagError::NotYet(name.to_owned())),
+            Support::Ignored(why) => return Ok(Some(why)),
+            Support::Kept => {}
+        }
+        if found.value.is_empty() {
+            let on = match value {
+                "" | "true" => true,
+                "false" => false,
+                other => return Err(bad(format!("`{other}` is neither true nor false"))),
+            };
+            self.set_switch(name, on);
+            return Ok(None);
+        }
+        self.set_value(name, value).map_err(bad)?;
+        Ok(None)
+    }
+
+    fn set_switch(&mut self, name: &str, on: bool) {
+        let switch = match name {
+            "force" => &mut self.force,
+            "hide-internal" => &mut self.hide_internal,
+            "prefix-internal" => &mut self.prefix_internal,
+            "disable-transparent-hugepage" => &mut self.disable_thp,
+            "read-only" => &mut self.read_only,
+            "no-bgjob" => &mut self.no_bgjob,
+            "readdir-cache" => &mut self.readdir_cache,
+            "check-storage" => &mut self.check_storage,
+            "cache-partial-only" => &mut self.cache_partial_only,
+            "cache-large-write" => &mut self.cache_large_write,
+            _ => return,
+        };
+        *switch = on;
+    }
+
+    fn set_value(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let unit = |error: UnitError| error.to_string();
+        match name {
+            "max-fuse-io" => {
+                let bytes = parse_bytes(value, KIB).map_err(unit)?;
+                self.max_fuse_io_bytes = u32::try_from(bytes.clamp(4096, MIB)).unwrap_or(1 << 20);
+            }
+            "subdir" => self.subdir = (!value.is_empty()).then(|| value.to_owned()),
+            "backup-meta" => self.backup_meta = parse_duration(value).map_err(unit)?,
+            "heartbeat" => self.heartbeat = parse_duration(value).map_err(unit)?,
+            "atime-mode" if value == "noatime" => {}
+            "atime-mode" => return Err(format!("`{value}` is not supported yet: use noatime")),
+            "skip-dir-mtime" => self.skip_dir_mtime = parse_duration(value).map_err(unit)?,
+            "attr-cache" => self.attr_ttl = parse_duration(value).map_err(unit)?,
+            "entry-cache" => self.entry_ttl = parse_duration(value).map_err(unit)?,
+            "dir-entry-cache" => self.dir_entry_ttl = parse_duration(value).map_err(unit)?,
+            "negative-entry-cache" => self.negative_ttl = parse_duration(value).map_err(unit)?,
+            "storage" => self.storage = Some(value.to_owned()),
+            "bucket" => self.bucket = Some(value.to_owned()),
+            "get-timeout" => self.get_timeout = parse_duration(value).map_err(unit)?,
+            "put-timeout" => self.put_timeout = parse_duration(value).map_err(unit)?,
+            "io-retries" => self.io_retries = whole(value)?,
+            "max-uploads" => self.max_uploads = at_least_one(value)?,
+            "max-downloads" => self.max_downloads = at_least_one(value)?,
+            "max-deletes" => self.max_deletes = at_least_one(value)?,
+            "buffer-size" => self.buffer_bytes = parse_bytes(value, MIB).map_err(unit)?,
+            "max-readahead" => self.readahead_bytes = Some(parse_bytes(value, MIB).map_err(unit)?),
+            "prefetch" => self.prefetch = whole(value)?,
+            "cache-dir" => {
+                self.cache_dirs = value.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
+            }
+            "cache-mode" => {
+                self.cache_mode = u32::from_str_radix(value, 8)
+                    .ok()
+                    .filter(|mode| *mode <= 0o777)
+                    .ok_or_else(|| format!("`{value}` is no file mode: write it in octal, such as 0600"))?;
+            }
+            "cache-size" => self.cache_bytes = parse_bytes(value, MIB).map_err(unit)?,
+            "cache-items" => self.cache_items = whole(value)?,
+            "free-space-ratio" => {
+                self.free_space_ratio = value
+                    .parse()
+                    .ok()
+                    .filter(|ratio| (0.0..=1.0).contains(ratio))
+                    .ok_or_else(|| format!("`{value}` is no ratio between 0 and 1"))?;
+            }
+            "verify-cache-checksum" => self.verify_cache_checksum = one_of(value, &["none", "full", "shrink", "extend"])?,
+            "cache-eviction" => self.cache_eviction = one_of(value, &["none", "2-random", "lru"])?,
+            other => return Err(format!("`{other}` has no setting")),
+        }
+        Ok(())
+    }
+}
+
+fn whole<T: std::str::FromStr>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("`{value}` is no whole number"))
+}
+
+fn at_least_one(value: &str) -> Result<usize, String> {
+    whole(value).and_then(|number| if number == 0 { Err("must be at least 1".to_owned()) } else { Ok(number) })
+}
+
+fn one_of(value: &str, choices: &[&str]) -> Result<String, String> {
+    if choices.contains(&value) {
+        return Ok(value.to_owned());
+    }
+    Err(format!("`{value}` is none of {}", choices.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn every_kept_flag_takes_its_default_and_changes_nothing_by_it() {
+        let defaults = MountOptions::default();
+        for flag in FLAGS.iter().filter(|flag| flag.support == Support::Kept && !flag.default.is_empty()) {
+            let mut options = defaults.clone();
+            options.set(flag.name, flag.default).unwrap_or_else(|error| panic!("{error}"));
+            options.cache_dirs.clone_from(&defaults.cache_dirs);
+            assert_eq!(options, defaults, "{}", flag.name);
+        }
+    }
+
+    #[test]
+    fn every_switch_switches() {
+        for flag in FLAGS.iter().filter(|flag| flag.support == Support::Kept && flag.value.is_empty()) {
+            let mut options = MountOptions::default();
+            options.set(flag.name, "").unwrap_or_else(|error| panic!("{error}"));
+            assert_ne!(options, MountOptions::default(), "{}", flag.name);
+            options.set(flag.name, "false").unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(options, MountOptions::default(), "{}", flag.name);
+        }
+    }
+
+    #[test]
+    fn units_are_the_peers_and_wrong_values_are_named() {
+        let mut options = MountOptions::default();
+        options.set("cache-size", "512000").expect("MiB");
+        assert_eq!(options.cache_bytes, 500 << 30);
+        options.set("attr-cache", "3").expect("seconds");
+        assert_eq!(options.attr_ttl, Duration::from_secs(3));
+        let error = options.set("max-uploads", "zero").expect_err("bad").to_string();
+        assert!(error.contains("max-uploads") && error.contains("zero"), "{error}");
+        assert_eq!(options.set("writeback", ""), Err(FlagError::NotYet("writeback".into())));
+        assert_eq!(options.set("nonsense", ""), Err(FlagError::Unknown("nonsense".into())));
+        assert!(options.set("no-usage-report", "").expect("ignored").is_some());
+    }
+}

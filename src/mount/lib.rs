@@ -1,0 +1,28 @@
+//! From settings to a served mount, and back: assembling the rooms below, daemons, unmounting, and the two
+//! sides of a mount pod.
+
+mod background;
+mod broker;
+mod config_file;
+mod error;
+pub mod flags;
+pub mod messages;
+pub mod mountinfo;
+mod mountpoint;
+mod pod_worker;
+mod process;
+mod run;
+mod sealed;
+mod settings;
+mod umount;
+mod worker;
+
+pub use background::default_log;
+pub use broker::{Broker, Brokered};
+pub use error::{Error, Result};
+pub use mountinfo::{MountEntry, Mountinfo};
+pub use pod_worker::{PodWorker, run_pod_worker};
+pub use run::{run_background, run_foreground};
+pub use settings::{MountOptions, MountSecrets, MountSettings, default_cache_dir};
+pub use umount::{UmountOptions, umount};
+pub use worker::OpenVolume;

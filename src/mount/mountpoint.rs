@@ -1,0 +1,121 @@
+//! The directory a volume is mounted on: made, checked, asked whether it answers.
+
+use crate::error::{Error, Result};
+use crate::mountinfo::{self, Mountinfo};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The inode number every root of ours has.
+const ROOT_INODE: u64 = 1;
+
+/// Makes `path` if it is missing, clears a dead mount of ours away, and refuses what can't be mounted on.
+/// Returns the path without symlinks.
+///
+/// # Errors
+/// A sentence naming the path and what is in the way.
+pub fn prepare(path: &Path, mount_over: bool) -> Result<PathBuf> {
+    let bad = |path: &Path, cause: &str| Error::MountPoint { path: path.to_owned(), cause: cause.to_owned() };
+    if let Some(parent) = std::path::absolute(path).map_err(Error::io("working directory"))?.parent() {
+        make_directories(parent).map_err(|error| bad(parent, &error.to_string()))?;
+    }
+    let path = mountinfo::resolve(path).map_err(|error| bad(path, &error.to_string()))?;
+    let table = Mountinfo::read().map_err(Error::io("/proc/self/mountinfo"))?;
+    if let Some(entry) = table.at(&path).filter(|entry| entry.is_juicefs()) {
+        match stat_within(&path, Duration::from_secs(5)) {
+            Err(error) if is_dead(&error) => {
+                tracing::warn!(path = %path.display(), "unmounting what a dead mount process left here");
+                umount2(&path, MntFlags::MNT_DETACH).map_err(|errno| {
+                    bad(&path, &format!("a dead mount can't be removed: {}", errno.desc()))
+                })?;
+            }
+            _ if mount_over => {}
+            _ => return Err(Error::AlreadyMounted { path, source_name: entry.source.clone() }),
+        }
+    }
+    make_directories(&path).map_err(|error| bad(&path, &error.to_string()))?;
+    let metadata = std::fs::metadata(&path).map_err(|error| bad(&path, &error.to_string()))?;
+    if !metadata.is_dir() {
+        return Err(bad(&path, "not a directory"));
+    }
+    Ok(path)
+}
+
+fn make_directories(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o777).create(path) {
+        // Something else than a directory: said by the caller, who knows the path.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// True when the process behind a mount is gone.
+fn is_dead(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOTCONN | Errno::ECONNABORTED))
+}
+
+/// Waits until the mount on `path` answers as the root of a volume.
+///
+/// # Errors
+/// It answers as something else, not within `deadline`, or not at all.
+pub fn wait_until_answering(path: &Path, deadline: Duration) -> Result<()> {
+    let bad = |cause: String| Error::MountPoint { path: path.to_owned(), cause };
+    match stat_within(path, deadline) {
+        Ok(ROOT_INODE) => Ok(()),
+        Ok(other) => Err(bad(format!("answers as inode {other}, not as the root of a volume"))),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(Error::Deadline { what: format!("waiting for {} to answer", path.display()), deadline })
+        }
+        Err(error) => Err(bad(format!("does not answer: {error}"))),
+    }
+}
+
+/// The inode number of `path`, asked by a thread of its own: a mount may never answer.
+fn stat_within(path: &Path, deadline: Duration) -> io::Result<u64> {
+    let (sent, received) = mpsc::sync_channel(1);
+    let path = path.to_owned();
+    std::thread::Builder::new().name("stat-mount".to_owned()).stack_size(64 << 10).spawn(move || {
+        let answer = std::fs::metadata(&path).map(|metadata| metadata.ino());
+        // The asker may have given up.
+        let _ = sent.send(answer);
+    })?;
+    received.recv_timeout(deadline).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_mount_point_is_made_and_a_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        assert_eq!(prepare(&base.join("a/b"), false).unwrap(), base.join("a/b"));
+        std::fs::write(base.join("file"), "").unwrap();
+        let error = prepare(&base.join("file"), false).unwrap_err().to_string();
+        assert!(error.contains("not a directory") && error.contains("file"), "{error}");
+        let error = prepare(&base.join("file/x"), false).unwrap_err().to_string();
+        assert!(error.contains("file"), "{error}");
+    }
+
+    #[test]
+    fn a_symlink_to_the_mount_point_is_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(base.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", base.join("link")).unwrap();
+        assert_eq!(prepare(&base.join("link"), false).unwrap(), base.join("real"));
+    }
+
+    #[test]
+    fn a_plain_directory_does_not_answer_as_a_volume() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = wait_until_answering(directory.path(), Duration::from_secs(5)).unwrap_err();
+        assert!(error.to_string().contains("not as the root"), "{error}");
+    }
+}

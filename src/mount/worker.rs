@@ -1,0 +1,274 @@
+//! An open volume: the rooms below, assembled from settings, and taken down in the right order.
+
+use crate::config_file;
+use crate::error::{Error, Result};
+use crate::settings::MountSettings;
+use juicefs_base::ExposeSecret;
+use juicefs_base::budget::Budget;
+use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction};
+use juicefs_fuse::Session;
+use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
+use juicefs_object::{RetryPolicy, StoreSpec};
+use juicefs_vfs::{Vfs, VfsConfig};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, watch};
+
+/// How long the end of a volume may take before it is left to the clean-up of other clients.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// A volume that can be served.
+pub struct OpenVolume {
+    meta: Arc<Meta>,
+    vfs: Arc<Vfs>,
+    settings: MountSettings,
+    /// Why the volume is gone, once it is.
+    gone: watch::Receiver<Option<String>>,
+    /// Set by the first of those that close it.
+    closed: OnceCell<()>,
+}
+
+impl OpenVolume {
+    /// Connects to metadata and objects and starts a session (none when read-only).
+    ///
+    /// # Errors
+    /// One sentence naming what can't be reached or what the volume asks for in vain.
+    pub async fn open(settings: &MountSettings) -> Result<Self> {
+        let options = &settings.options;
+        let url = MetaUrl::parse(settings.secrets.meta_url.expose_secret())?;
+        let engine = juicefs_meta::engines::open(&url).await?;
+        let meta = Meta::open(engine, meta_options(settings)).await?;
+        let format = meta.format();
+        if let Some(reason) = format.unreadable() {
+            return Err(Error::Setting(reason));
+        }
+        match meta.read_only_reason() {
+            Some(reason) if !options.read_only => tracing::warn!("{reason}; mounting read-only"),
+            _ => {}
+        }
+        let format = Arc::new(format.decrypted()?);
+        let store = juicefs_object::open_volume_store(
+            &store_spec(settings, &format),
+            &format.name,
+            retries(settings),
+        )
+        .await?;
+        if options.check_storage {
+            probe(&*store).await?;
+        }
+        let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
+        let chunks = ChunkStore::new(store, chunk_config(settings, &format)?, budget)
+            .map_err(|error| Error::Setting(error.to_string()))?;
+        let (report, gone) = watch::channel(None);
+        meta.set_volume_gone_sink(Box::new(move |reason| {
+            // Nobody may be waiting any more.
+            let _ = report.send(Some(reason.to_owned()));
+        }));
+        if meta.start_session().await? != 0 {
+            warn_about_backup(settings);
+        }
+        let vfs = Vfs::new(meta.clone(), chunks, vfs_config(settings, &meta, &format));
+        Ok(Self { meta, vfs, settings: settings.clone(), gone, closed: OnceCell::new() })
+    }
+
+    /// Serves a mounted descriptor. Blocks until the kernel has said its first word.
+    ///
+    /// # Errors
+    /// A descriptor that is not a mounted fuse device.
+    pub fn serve(&self, device: OwnedFd, runtime: Handle) -> Result<Session> {
+        Ok(juicefs_fuse::serve_fd(device, self.vfs.clone(), self.fuse_options()?, runtime)?)
+    }
+
+    /// # Errors
+    /// An `-o` word that is not known.
+    pub(crate) fn fuse_options(&self) -> Result<juicefs_fuse::FuseOptions> {
+        let mut options = self.settings.options.fuse(&self.meta.format().name)?;
+        options.read_only |= self.meta.read_only_reason().is_some();
+        Ok(options)
+    }
+
+    /// Number of the session in the metadata; 0 when there is none.
+    #[must_use]
+    pub fn session_id(&self) -> u64 {
+        self.meta.session_id()
+    }
+
+    /// Name of the volume.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.meta.format().name.clone()
+    }
+
+    /// Waits until the volume is no longer the one that was opened; says why.
+    pub async fn until_gone(&self) -> Error {
+        let mut gone = self.gone.clone();
+        let reason = gone.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        let Some(reason) = reason else {
+            // The sender lives in the metadata room as long as this volume.
+            return std::future::pending().await;
+        };
+        Error::VolumeGone(format!("{reason}; unmounting"))
+    }
+
+    /// Flushes everything and ends the session; the second caller waits for the first.
+    ///
+    /// # Errors
+    /// The session could not be ended, or not in time: other clients clean it up later.
+    pub async fn close(&self) -> Result<()> {
+        let mut end = Ok(());
+        self.closed
+            .get_or_init(|| async {
+                let closing = async {
+                    self.vfs.shutdown().await;
+                    self.meta.close_session().await
+                };
+                end = match tokio::time::timeout(CLOSE_DEADLINE, closing).await {
+                    Ok(done) => done.map_err(Error::from),
+                    Err(_) => Err(Error::Deadline {
+                        what: "flushing and closing".to_owned(),
+                        deadline: CLOSE_DEADLINE,
+                    }),
+                };
+            })
+            .await;
+        end
+    }
+
+    /// The same where nobody waits for the answer.
+    pub(crate) async fn close_quietly(&self) {
+        if let Err(error) = self.close().await {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+fn meta_options(settings: &MountSettings) -> MetaOptions {
+    let options = &settings.options;
+    let mut meta = MetaOptions {
+        read_only: options.read_only,
+        heartbeat: options.heartbeat,
+        skip_dir_mtime: options.skip_dir_mtime,
+        mount_point: options.mountpoint.to_string_lossy().into_owned(),
+        no_bgjob: options.no_bgjob,
+        subdir: options.subdir.clone(),
+        ..MetaOptions::default()
+    };
+    if !options.version.is_empty() {
+        meta.version.clone_from(&options.version);
+    }
+    meta
+}
+
+fn store_spec(settings: &MountSettings, format: &Format) -> StoreSpec {
+    let secrets = &settings.secrets;
+    let options = &settings.options;
+    let own =
+        |secret: &juicefs_base::SecretString| (!secret.expose_secret().is_empty()).then(|| secret.clone());
+    StoreSpec {
+        storage: options.storage.clone().unwrap_or_else(|| format.storage.clone()),
+        bucket: options.bucket.clone().unwrap_or_else(|| format.bucket.clone()),
+        access_key: secrets
+            .access_key
+            .as_ref()
+            .map_or_else(|| format.access_key.clone(), |key| key.expose_secret().to_owned()),
+        secret_key: secrets.secret_key.clone().or_else(|| own(&format.secret_key)),
+        session_token: secrets.session_token.clone().or_else(|| own(&format.session_token)),
+        region: None,
+        storage_class: format.storage_class.clone(),
+    }
+}
+
+fn retries(settings: &MountSettings) -> RetryPolicy {
+    let options = &settings.options;
+    RetryPolicy {
+        get_timeout: options.get_timeout,
+        put_timeout: options.put_timeout,
+        retries: options.io_retries.max(1),
+    }
+}
+
+fn chunk_config(settings: &MountSettings, format: &Format) -> Result<ChunkConfig> {
+    let options = &settings.options;
+    let unknown = |what: &str, word: &str, known: &str| {
+        Error::Setting(format!("{what} {word:?} is not known: use {known}"))
+    };
+    Ok(ChunkConfig {
+        block_bytes: format.block_bytes(),
+        compression: match format.compression.to_lowercase().as_str() {
+            "" | "none" => Compression::None,
+            "lz4" => Compression::Lz4,
+            "zstd" => Compression::Zstd,
+            word => return Err(unknown("compression", word, "none, lz4 or zstd")),
+        },
+        hash_prefix: format.hash_prefix,
+        cache_dirs: settings.cache_dirs_of(&format.uuid),
+        cache_bytes: options.cache_bytes,
+        cache_items: options.cache_items,
+        free_space_ratio: options.free_space_ratio,
+        cache_mode: options.cache_mode,
+        verify: match options.verify_cache_checksum.as_str() {
+            "none" => ChecksumLevel::None,
+            "full" => ChecksumLevel::Full,
+            "shrink" => ChecksumLevel::Shrink,
+            "extend" => ChecksumLevel::Extend,
+            word => return Err(unknown("verify-cache-checksum", word, "none, full, shrink or extend")),
+        },
+        cache_eviction: match options.cache_eviction.as_str() {
+            "none" => Eviction::None,
+            "2-random" => Eviction::TwoRandom,
+            "lru" => Eviction::Lru,
+            word => return Err(unknown("cache-eviction", word, "none, 2-random or lru")),
+        },
+        cache_full_blocks: !options.cache_partial_only,
+        cache_large_write: options.cache_large_write,
+        max_uploads: options.max_uploads,
+        max_downloads: options.max_downloads,
+        max_deletes: options.max_deletes.max(1),
+        prefetch: options.prefetch,
+        ..ChunkConfig::default()
+    })
+}
+
+fn vfs_config(settings: &MountSettings, meta: &Meta, format: &Format) -> VfsConfig {
+    let options = &settings.options;
+    let mut config = VfsConfig {
+        attr_ttl: options.attr_ttl,
+        entry_ttl: options.entry_ttl,
+        dir_entry_ttl: options.dir_entry_ttl,
+        negative_ttl: options.negative_ttl,
+        io_retries: options.io_retries,
+        max_deletes: options.max_deletes.max(1),
+        read_only: meta.read_only_reason().is_some(),
+        hide_internal: options.hide_internal,
+        prefix_internal: options.prefix_internal,
+        shown: config_file::shown(settings, meta, format),
+        ..VfsConfig::default()
+    };
+    if let Some(bytes) = options.readahead_bytes {
+        config.readahead_bytes = bytes;
+    }
+    if !options.version.is_empty() {
+        config.version.clone_from(&options.version);
+    }
+    config
+}
+
+/// Whether the bucket answers at all.
+async fn probe(store: &dyn juicefs_object::Store) -> Result<()> {
+    match store.head("juicefs_uuid").await {
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn warn_about_backup(settings: &MountSettings) {
+    let options = &settings.options;
+    if !options.backup_meta.is_zero() && !options.no_bgjob {
+        tracing::warn!(
+            "the metadata backup (every {:?}) is not done by this version: back up the database by its own means",
+            options.backup_meta
+        );
+    }
+}

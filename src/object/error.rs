@@ -1,0 +1,39 @@
+//! What a store can answer, sorted by what the caller may do about it.
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the object room.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{store}: no object {key}")]
+    NotFound { store: String, key: String },
+    #[error("{store}: access to {key} denied: {cause}; check the access key, the secret key and the bucket's policy")]
+    PermissionDenied { store: String, key: String, cause: String },
+    #[error("{store}: bucket does not exist: {cause}")]
+    NoBucket { store: String, cause: String },
+    /// The store did not answer, or asked to come back later.
+    #[error("{store}: unreachable for {key}: {cause}")]
+    Unreachable { store: String, key: String, cause: String },
+    /// What came back is not what was stored.
+    #[error("{store}: {key} is damaged: {cause}")]
+    Damaged { store: String, key: String, cause: String },
+    #[error("{store}: no space left for {key}")]
+    Full { store: String, key: String },
+    #[error("{0}")]
+    BadSpec(String),
+    #[error("{store}: {key}: {cause}")]
+    Other { store: String, key: String, cause: String },
+}
+
+impl Error {
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Damaged { .. } | Self::Other { .. })
+    }
+}

@@ -1,0 +1,15 @@
+//! Buckets: one port, its backends and the layers around them. Never knows what it stores.
+//!
+//! [`Store`] is the port. [`open`] picks a backend by the volume's storage type; [`open_volume_store`] adds
+//! what every volume needs: the `NAME/` prefix, a deadline per request and retries.
+
+pub mod backends;
+mod error;
+pub mod layers;
+mod open;
+mod store;
+
+pub use error::{Error, Result};
+pub use layers::retry::RetryPolicy;
+pub use open::{StoreSpec, open, open_volume_store};
+pub use store::{Key, Limits, Listed, Store, StoreExt};

@@ -1,0 +1,66 @@
+//! From what a volume's setting says to a store that can be used.
+
+use juicefs_base::SecretString;
+use std::sync::Arc;
+
+use crate::backends::{file::FileStore, s3};
+use crate::error::{Error, Result};
+use crate::layers::prefix::Prefixed;
+use crate::layers::retry::{RetryPolicy, Retrying};
+use crate::store::Store;
+
+/// Where a volume's objects are, as its setting or the command line says it.
+#[derive(Clone, Debug, Default)]
+pub struct StoreSpec {
+    /// `file`, `s3`.
+    pub storage: String,
+    /// A directory, or a bucket's URL (path-style or virtual-host).
+    pub bucket: String,
+    /// Empty = the environment's own credentials (instance profile and such).
+    pub access_key: String,
+    pub secret_key: Option<SecretString>,
+    pub session_token: Option<SecretString>,
+    /// Overrides the region that the URL tells (`AWS_REGION`).
+    pub region: Option<String>,
+    /// Class of new objects, the store's default when empty.
+    pub storage_class: String,
+}
+
+/// Storage types of the peer that are not here yet, so that the answer is not "unknown".
+const PEER_STORAGES: &[&str] = &[
+    "azure", "b2", "bos", "bunny", "ceph", "cifs", "cos", "dragonfly", "eos", "etcd", "gluster", "gs", "hdfs",
+    "ibmcos", "jss", "ks3", "mem", "minio", "mysql", "nfs", "nos", "obs", "oos", "oss", "postgres", "qingstor",
+    "qiniu", "redis", "scs", "sftp", "space", "speedy", "sqlite3", "swift", "tikv", "tos", "ufile", "wasabi",
+    "wasb", "webdav",
+];
+
+/// The bare backend.
+///
+/// # Errors
+/// [`Error::BadSpec`] with a sentence when the type is not supported or the bucket can't be understood.
+pub async fn open(spec: &StoreSpec) -> Result<Arc<dyn Store>> {
+    match spec.storage.to_lowercase().as_str() {
+        "file" => Ok(Arc::new(FileStore::new(&spec.bucket)?)),
+        "s3" => Ok(Arc::new(s3::open(spec).await?)),
+        known if PEER_STORAGES.contains(&known) => Err(Error::BadSpec(format!(
+            "storage type `{known}` is not supported yet: use `s3` (any S3-compatible endpoint) or `file`"
+        ))),
+        unknown => Err(Error::BadSpec(format!(
+            "unknown storage type `{unknown}`: use `s3` (any S3-compatible endpoint) or `file`"
+        ))),
+    }
+}
+
+/// The store of one volume: keys are below `NAME/`, every request has a deadline and is retried.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_volume_store(
+    spec: &StoreSpec,
+    volume_name: &str,
+    policy: RetryPolicy,
+) -> Result<Arc<dyn Store>> {
+    let backend = open(spec).await?;
+    let prefixed = Prefixed::new(backend, format!("{volume_name}/"));
+    Ok(Arc::new(Retrying::new(Arc::new(prefixed), policy)))
+}

@@ -1,0 +1,70 @@
+//! The port's promises, one case a line, over every backend and layer.
+
+mod cases;
+mod servers;
+
+use juicefs_object::layers::prefix::Prefixed;
+use juicefs_object::{RetryPolicy, Store, StoreSpec, open, open_volume_store};
+use std::sync::Arc;
+
+async fn file_store(folder: &tempfile::TempDir) -> Arc<dyn Store> {
+    let bucket = format!("{}/", folder.path().display());
+    open(&StoreSpec { storage: "file".into(), bucket, ..StoreSpec::default() }).await.expect("a folder")
+}
+
+#[tokio::test]
+async fn file_keeps_every_promise() {
+    let folder = tempfile::tempdir().expect("temp");
+    cases::all(file_store(&folder).await).await;
+}
+
+#[tokio::test]
+async fn prefix_keeps_every_promise() {
+    let folder = tempfile::tempdir().expect("temp");
+    let inner = file_store(&folder).await;
+    inner.put("other/outside", "x".into()).await.expect("put");
+    cases::all(Arc::new(Prefixed::new(inner, "vol/".into()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_keeps_every_promise() {
+    let server = servers::S3Server::start();
+    let spec = server.spec("promises");
+    let store = open(&spec).await.expect("spec");
+    store.create_bucket().await.expect("create");
+    store.create_bucket().await.expect("create again");
+    cases::all(store).await;
+    cases::all(open_volume_store(&spec, "vol", RetryPolicy::default()).await.expect("store")).await;
+
+    let missing = open(&server.spec("missing")).await.expect("spec");
+    let error = missing.get("k", None).await.expect_err("no bucket").to_string();
+    assert!(error.contains("missing"), "{error}");
+
+    let mut wrong = server.spec("promises");
+    wrong.secret_key = Some("wrong".to_owned().into());
+    let error = open(&wrong).await.expect("spec").put("k", "v".into()).await.expect_err("refused");
+    assert!(matches!(error, juicefs_object::Error::PermissionDenied { .. }), "{error}");
+    assert!(!error.to_string().contains("wrong"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_there_is_named() {
+    let spec = StoreSpec {
+        storage: "s3".into(),
+        bucket: format!("http://127.0.0.1:{}/b", servers::free_port()),
+        access_key: "a".into(),
+        secret_key: Some("s".to_owned().into()),
+        ..StoreSpec::default()
+    };
+    let error = open(&spec).await.expect("spec").get("k", None).await.expect_err("nobody there");
+    assert!(matches!(error, juicefs_object::Error::Unreachable { .. }) && error.to_string().contains("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn a_type_that_the_peer_has_is_not_called_unknown() {
+    for (storage, word) in [("oss", "not supported yet"), ("nonsense", "unknown storage type")] {
+        let spec = StoreSpec { storage: storage.into(), bucket: "x".into(), ..StoreSpec::default() };
+        let error = open(&spec).await.expect_err("refused").to_string();
+        assert!(error.contains(word) && error.contains(storage), "{error}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Conditions of a `FileSystem`: what is true of it, each with a reason and a sentence, and the news between two looks.
+
+use juicefs_k8s::crd::Condition;
+use juicefs_k8s::events::Note;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+/// Types of conditions. True is good in all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConditionKind {
+    /// Volumes can be made and mounted.
+    Ready,
+    /// The volume is there, with the settings that can never change.
+    Formatted,
+    /// The last format Job reached the metadata engine.
+    MetadataReachable,
+    /// The last format Job reached the bucket, if it had to.
+    ObjectStorageReachable,
+    /// The settings that can change are as the spec says.
+    ConfigInSync,
+    /// The Secret for the CSI driver is there.
+    SecretExported,
+    /// All StorageClasses are there.
+    StorageClassesReady,
+}
+
+impl ConditionKind {
+    /// As in `status.conditions[].type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Formatted => "Formatted",
+            Self::MetadataReachable => "MetadataReachable",
+            Self::ObjectStorageReachable => "ObjectStorageReachable",
+            Self::ConfigInSync => "ConfigInSync",
+            Self::SecretExported => "SecretExported",
+            Self::StorageClassesReady => "StorageClassesReady",
+        }
+    }
+}
+
+/// One condition as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub kind: ConditionKind,
+    /// `None` is Unknown.
+    pub holds: Option<bool>,
+    /// CamelCase.
+    pub reason: String,
+    pub message: String,
+}
+
+impl Finding {
+    pub(super) fn holds(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
+        Self { kind, holds: Some(true), reason: reason.into(), message: message.into() }
+    }
+
+    pub(super) fn fails(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
+        Self { holds: Some(false), ..Self::holds(kind, reason, message) }
+    }
+
+    pub(super) fn unknown(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
+        Self { holds: None, ..Self::holds(kind, reason, message) }
+    }
+
+    fn status(&self) -> &'static str {
+        match self.holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        }
+    }
+}
+
+/// Conditions for the status. A condition whose status stays keeps its time.
+pub(super) fn merge(
+    old: &[Condition],
+    findings: &[Finding],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let merged = findings.iter().map(|finding| {
+        let before = old.iter().find(|condition| condition.type_ == finding.kind.as_str());
+        let unchanged = before.filter(|condition| condition.status == finding.status());
+        Condition {
+            type_: finding.kind.as_str().into(),
+            status: finding.status().into(),
+            reason: finding.reason.clone(),
+            message: finding.message.clone(),
+            observed_generation: generation,
+            last_transition_time: unchanged
+                .map_or(Time(now), |condition| condition.last_transition_time.clone()),
+        }
+    });
+    merged.collect()
+}
+
+/// News: one note for each condition whose status or reason is another than before.
+pub(super) fn news(old: &[Condition], new: &[Condition]) -> Vec<Note> {
+    let changed = new.iter().filter(|condition| {
+        let before = old.iter().find(|before| before.type_ == condition.type_);
+        before.is_none_or(|before| before.status != condition.status || before.reason != condition.reason)
+    });
+    // What is not known yet is no news, and Ready repeats what another condition says when it fails.
+    let telling = changed.filter(|condition| condition.status != "Unknown");
+    telling
+        .filter(|condition| {
+            condition.type_ != "Ready" || condition.status == "True" || is_own_reason(&condition.reason)
+        })
+        .map(|condition| {
+            let make = if condition.status == "True" { Note::normal } else { Note::warning };
+            make(&condition.reason, &condition.type_, condition.message.clone())
+        })
+        .collect()
+}
+
+/// Reasons for which only Ready is False.
+fn is_own_reason(reason: &str) -> bool {
+    matches!(
+        reason,
+        "Suspended"
+            | "SecretMissing"
+            | "SecretKeyMissing"
+            | "SecretForbidden"
+            | "NamespaceNotAllowed"
+            | "BadSpec"
+    )
+}
+
+/// The condition of a kind, as it was.
+pub(super) fn find(conditions: &[Condition], kind: ConditionKind) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind.as_str())
+}
+
+/// A condition that nothing new is known about.
+pub(super) fn kept(conditions: &[Condition], kind: ConditionKind) -> Option<Finding> {
+    let condition = find(conditions, kind)?;
+    let holds = match condition.status.as_str() {
+        "True" => Some(true),
+        "False" => Some(false),
+        _ => None,
+    };
+    Some(Finding { kind, holds, reason: condition.reason.clone(), message: condition.message.clone() })
+}

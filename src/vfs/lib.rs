@@ -1,0 +1,35 @@
+//! Files over metadata and slices: open handles, reading and writing, listings, what the kernel may remember.
+//!
+//! [`Vfs`] is the door: one async call per operation of the file system. Below it, [`core`] holds what reading
+//! and writing share, [`files`] the state of each file, [`dirty`], [`writer`] and [`commit`] the way of written bytes into
+//! slices and into the metadata, [`reader`] the way back. Nothing here knows FUSE.
+
+mod answer;
+mod background;
+mod commit;
+mod config;
+mod core;
+mod directory;
+mod dirty;
+mod error;
+mod files;
+mod flusher;
+mod handles;
+mod invalidate;
+mod lists;
+mod ops;
+mod readahead;
+mod reader;
+mod special;
+mod told;
+mod vfs;
+mod writer;
+
+pub use answer::{Attributes, Created, Found, Line, Opened};
+pub use config::VfsConfig;
+pub use error::{Error, Result};
+pub use invalidate::Invalidate;
+pub use vfs::Vfs;
+
+/// Numbers that callers of [`Vfs`] need, from the rooms below.
+pub use juicefs_base::metrics::Metrics;

@@ -1,0 +1,216 @@
+//! Operations on open files.
+
+use crate::answer::{Created, Opened};
+use crate::directory::Touch;
+use crate::error::{Result, stale};
+use crate::files::{File, Version};
+use crate::handles::{FileHandle, Handle};
+use crate::special;
+use crate::vfs::Vfs;
+use bytes::Bytes;
+use juicefs_base::Errno;
+use juicefs_base::metrics::FileOp;
+use juicefs_base::sync::Mutex;
+use juicefs_meta::{Caller, Ino, Name, OpenFlags};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+impl Vfs {
+    /// Opens a file, with attributes fresh from the metadata: bytes that any client had closed are seen.
+    ///
+    /// # Errors
+    /// ESTALE for an inode that is gone, so that the kernel walks the path again; EACCES, EPERM, EISDIR, EROFS.
+    pub async fn open(&self, caller: &Caller, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        self.count(FileOp::Open, async {
+            if special::is_special(ino) {
+                return self.open_special(ino, flags);
+            }
+            if flags.writes() {
+                self.check_writable()?;
+            }
+            let asked_at = self.core.tick();
+            let attr = self.core.meta.open_file(caller, ino, flags).await.map_err(stale)?;
+            let file = self.core.files.open(ino);
+            let (attr, _) = { file.state().observe(attr, asked_at) };
+            if self.core.told.is_outdated(ino, Version::of(&attr)) {
+                self.core.invalidations.attributes(ino).await;
+            }
+            self.opened(caller, file, flags).await
+        })
+        .await
+    }
+
+    /// Makes and opens a file, or opens the one that is there. `mode` is cut by `umask`.
+    ///
+    /// # Errors
+    /// EEXIST with `O_EXCL`, otherwise as [`Self::mknod`] and [`Self::open`].
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        name: &Name,
+        mode: u16,
+        umask: u16,
+        flags: OpenFlags,
+    ) -> Result<Created> {
+        self.count(FileOp::Create, async {
+            self.check_changes(parent, name)?;
+            let asked_at = self.core.tick();
+            let (ino, attr, is_new) = self.core.meta.create(caller, parent, name, mode, umask, flags).await?;
+            let file = self.core.files.open(ino);
+            self.touch(parent, name, Touch::Changed);
+            let flags = if is_new { OpenFlags(flags.0 & !libc::O_TRUNC) } else { flags };
+            {
+                let mut state = file.state();
+                state.observe(attr, asked_at);
+                if is_new {
+                    state.has_no_pages();
+                }
+            }
+            let opened = self.opened(caller, Arc::clone(&file), flags).await?;
+            let attr = { file.state().attr.unwrap_or(attr) };
+            Ok(Created { found: self.found(ino, attr), opened })
+        })
+        .await
+    }
+
+    /// The handle for a file that the metadata and the table count as open; undoes both when it fails.
+    async fn opened(&self, caller: &Caller, file: Arc<File>, flags: OpenFlags) -> Result<Opened> {
+        let ino = file.ino;
+        if flags.truncates()
+            && let Err(error) = self.resize(caller, ino, 0, true).await
+        {
+            self.core.files.close(&file);
+            self.core.meta.close_file(ino).await?;
+            return Err(error);
+        }
+        let (keep_cache, fault_seen) = {
+            let mut state = file.state();
+            // A loss that nobody was told of is said to the next who opens.
+            let unseen = u64::from(!state.fault.is_told);
+            (state.keeps_pages(), state.fault.seq.saturating_sub(unseen))
+        };
+        let handle =
+            FileHandle { file, flags, fault_seen: AtomicU64::new(fault_seen), streams: Mutex::default() };
+        let fh = self.handles.add(Handle::File(Arc::new(handle)));
+        // The kernel places appended bytes where it believes the end to be. Without pages it believes nothing
+        // for long; a handle that reads may be mapped and needs its pages.
+        let direct = flags.appends() && !flags.reads();
+        Ok(Opened { fh, keep_cache, direct })
+    }
+
+    fn open_special(&self, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        if flags.writes() {
+            return Err(Errno::EACCES.into());
+        }
+        let fh = self.handles.add(Handle::Text(Bytes::from(self.special_text(ino))));
+        Ok(Opened { fh, keep_cache: false, direct: true })
+    }
+
+    /// Up to `size` bytes; fewer at the end of the file only.
+    ///
+    /// # Errors
+    /// EBADF, EIO.
+    pub async fn read(&self, ino: Ino, fh: u64, off: u64, size: u32) -> Result<Bytes> {
+        self.count(FileOp::Read, async {
+            let bytes = match self.handles.get(fh) {
+                Some(Handle::File(handle)) if handle.file.ino == ino => {
+                    self.core.read(&handle, off, size as usize).await?
+                }
+                Some(Handle::Text(text)) => {
+                    let from = usize::try_from(off).unwrap_or(usize::MAX).min(text.len());
+                    text.slice(from..from.saturating_add(size as usize).min(text.len()))
+                }
+                _ => return Err(Errno::EBADF.into()),
+            };
+            self.core.metrics.count_read(bytes.len());
+            Ok(bytes)
+        })
+        .await
+    }
+
+    /// Takes `data` in whole; a handle that appends has it put at the end of the file, whatever `off` says.
+    /// Waits while memory is short.
+    ///
+    /// # Errors
+    /// EBADF, EFBIG; what an earlier write was lost to, once per handle.
+    pub async fn write(&self, ino: Ino, fh: u64, off: u64, data: &[u8]) -> Result<u32> {
+        self.count(FileOp::Write, async {
+            let handle = self.handles.file(fh).filter(|handle| handle.file.ino == ino).ok_or(Errno::EBADF)?;
+            if !handle.flags.writes() {
+                return Err(Errno::EBADF.into());
+            }
+            self.core.write(&handle, off, data).await?;
+            self.core.metrics.count_written(data.len());
+            Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
+        })
+        .await
+    }
+
+    /// [`Self::write`] if memory can take `data` at once; `None` when it has to wait, and then nothing happened.
+    /// Saves the copy of the bytes that a wait needs.
+    pub fn try_write(&self, ino: Ino, fh: u64, off: u64, data: &[u8]) -> Option<Result<u32>> {
+        let begin = std::time::Instant::now();
+        let _inside = self.core.runtime.enter();
+        let handle =
+            self.handles.file(fh).filter(|handle| handle.file.ino == ino && handle.flags.writes())?;
+        let written = self.core.try_write(&handle, off, data)?;
+        let failure = written.as_ref().err().map(crate::Error::errno);
+        self.core.metrics.count(FileOp::Write, begin.elapsed(), failure);
+        if failure.is_none() {
+            self.core.metrics.count_written(data.len());
+        }
+        Some(written.map(|()| u32::try_from(data.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// One descriptor of a handle is closed: its bytes are stored and committed, so that the next open anywhere
+    /// sees them.
+    ///
+    /// # Errors
+    /// What a write was lost to, once per handle; EBADF.
+    pub async fn flush(&self, ino: Ino, fh: u64) -> Result<()> {
+        self.count(FileOp::Flush, self.store_all(ino, fh)).await
+    }
+
+    /// As [`Self::flush`], and the metadata survives a power cut of its host.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub async fn fsync(&self, ino: Ino, fh: u64) -> Result<()> {
+        self.count(FileOp::Fsync, async {
+            self.store_all(ino, fh).await?;
+            Ok(self.core.meta.engine().sync().await?)
+        })
+        .await
+    }
+
+    async fn store_all(&self, ino: Ino, fh: u64) -> Result<()> {
+        let handle = match self.handles.get(fh) {
+            Some(Handle::File(handle)) if handle.file.ino == ino => handle,
+            Some(Handle::Text(_) | Handle::Dir(_)) => return Ok(()),
+            _ => return Err(Errno::EBADF.into()),
+        };
+        if !handle.flags.writes() {
+            return Ok(());
+        }
+        self.core.flush(&handle.file).await;
+        handle.check_fault()
+    }
+
+    /// The handle is gone: its bytes are stored, and a file without names may go.
+    ///
+    /// # Errors
+    /// As [`Self::flush`]; nobody is left to hear them.
+    pub async fn release(&self, ino: Ino, fh: u64) -> Result<()> {
+        self.count(FileOp::Release, async {
+            let Some(Handle::File(handle)) = self.handles.remove(fh) else { return Ok(()) };
+            if handle.flags.writes() {
+                self.core.flush(&handle.file).await;
+            }
+            self.core.files.close(&handle.file);
+            drop(handle);
+            Ok(self.core.meta.close_file(ino).await?)
+        })
+        .await
+    }
+}

@@ -1,0 +1,6 @@
+//! The operations of a file system, each a method of [`crate::Vfs`], by what they work on.
+
+mod data;
+mod dirs;
+mod names;
+mod nodes;

@@ -1,0 +1,159 @@
+//! Files that exist in no metadata: `.stats` and `.config` in the root of the mount, and how `.trash` is called.
+//!
+//! `.accesslog` and `.control` have their numbers in the format and are not there yet.
+
+use crate::config::VfsConfig;
+use juicefs_meta::{Attr, Ino, Kind, Meta, Name, Time};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+pub(crate) const STATS: Ino = Ino(0x7FFF_FFFF_0000_0003);
+pub(crate) const CONFIG: Ino = Ino(0x7FFF_FFFF_0000_0004);
+/// For how long the kernel may keep what it knows of them.
+pub(crate) const TTL: Duration = Duration::from_secs(3600);
+
+/// What a name in the root stands for, if it is not a stored one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    Stats,
+    Config,
+    Trash,
+}
+
+/// The internal names of one mount.
+pub(crate) struct Specials {
+    prefix: &'static str,
+    started: Time,
+    /// `.trash` is not shown below a subdir.
+    has_trash: bool,
+}
+
+impl Specials {
+    pub(crate) fn new(config: &VfsConfig, meta: &Meta) -> Self {
+        Self {
+            prefix: if config.prefix_internal { ".jfs" } else { "" },
+            started: Time { nsec: 0, ..crate::writer::wall_clock() },
+            has_trash: meta.root() == Ino::ROOT,
+        }
+    }
+
+    pub(crate) fn find(&self, parent: Ino, name: &[u8]) -> Option<Special> {
+        if parent != Ino::ROOT {
+            return None;
+        }
+        match name.strip_prefix(self.prefix.as_bytes())? {
+            b".stats" => Some(Special::Stats),
+            b".config" => Some(Special::Config),
+            b".trash" if self.has_trash => Some(Special::Trash),
+            _ => None,
+        }
+    }
+
+    /// Names in the root's listing.
+    pub(crate) fn listed(&self) -> Vec<(String, Ino, Kind)> {
+        let mut listed = vec![
+            (format!("{}.stats", self.prefix), STATS, Kind::File),
+            (format!("{}.config", self.prefix), CONFIG, Kind::File),
+        ];
+        if self.has_trash {
+            listed.push((format!("{}.trash", self.prefix), Ino::TRASH, Kind::Directory));
+        }
+        listed
+    }
+
+    /// Attributes of an internal file; `config_bytes` is the length of `.config`, `.stats` says 0.
+    pub(crate) fn attr(&self, ino: Ino, config_bytes: u64) -> Option<Attr> {
+        let (mode, length) = match ino {
+            STATS => (0o444, 0),
+            CONFIG => (0o400, config_bytes),
+            _ => return None,
+        };
+        Some(Attr { length, ..Attr::new(Kind::File, mode, 0, 0, Ino::ROOT, self.started) })
+    }
+}
+
+/// Whether `ino` is an internal file of this mount.
+pub(crate) fn is_special(ino: Ino) -> bool {
+    matches!(ino, STATS | CONFIG)
+}
+
+/// The name under which the metadata knows the trash.
+pub(crate) fn trash_name() -> Name {
+    Name::from_record(bytes::Bytes::from_static(b".trash"))
+}
+
+/// The text of `.config`: the peer's keys, no secrets.
+pub(crate) fn config_text(meta: &Meta, config: &VfsConfig, block_bytes: u32) -> String {
+    let (options, format) = (meta.options(), meta.format());
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let shown_format: Value = serde_json::from_str(&format.to_shown_text()).unwrap_or_default();
+    let mut shown = json!({
+        "Meta": {
+            "Retries": config.io_retries,
+            "MaxDeletes": config.max_deletes,
+            "SkipDirNlink": 20,
+            "CaseInsensi": false,
+            "ReadOnly": config.read_only,
+            "NoBGJob": options.no_bgjob,
+            "OpenCache": 0,
+            "OpenCacheLimit": 10000,
+            "Heartbeat": nanos(options.heartbeat),
+            "MountPoint": options.mount_point,
+            "Subdir": options.subdir.as_deref().unwrap_or_default(),
+            "AtimeMode": "noatime",
+            "DirStatFlushPeriod": 1_000_000_000,
+            "SkipDirMtime": nanos(options.skip_dir_mtime),
+            "Sid": meta.session_id(),
+            "SortDir": false,
+            "FastStatfs": false,
+            "NetworkInterfaces": options.network_interfaces,
+        },
+        "Format": shown_format,
+        "Chunk": {
+            "Compress": format.compression,
+            "HashPrefix": format.hash_prefix,
+            "BlockSize": block_bytes,
+            "MaxRetries": config.io_retries,
+            "Writeback": false,
+            "Readahead": config.readahead_bytes,
+        },
+        "Security": { "EnableCap": false, "EnableSELinux": false },
+        "Port": { "PrometheusAgent": "", "DebugAgent": "" },
+        "Version": config.version,
+        "AttrTimeout": nanos(config.attr_ttl),
+        "DirEntryTimeout": nanos(config.dir_entry_ttl),
+        "NegEntryTimeout": nanos(config.negative_ttl),
+        "EntryTimeout": nanos(config.entry_ttl),
+        "ReaddirCache": false,
+        "BackupMeta": 0,
+        "BackupSkipTrash": false,
+        "PrefixInternal": config.prefix_internal,
+        "HideInternal": config.hide_internal,
+        "UMask": 65535,
+        "Pid": std::process::id(),
+        "PPid": nix::unistd::getppid().as_raw(),
+        "CommPath": "",
+        "StatePath": "",
+        "FuseOpts": {},
+        "Mountpoint": options.mount_point,
+    });
+    if let Some(fields) = shown.as_object_mut() {
+        lay_over(fields, &config.shown);
+    }
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    if serde::Serialize::serialize(&shown, &mut serializer).is_err() {
+        return String::new();
+    }
+    String::from_utf8(text).unwrap_or_default()
+}
+
+fn lay_over(fields: &mut Map<String, Value>, over: &Map<String, Value>) {
+    for (key, value) in over {
+        match (fields.get_mut(key), value) {
+            (Some(Value::Object(inner)), Value::Object(value)) => lay_over(inner, value),
+            _ => drop(fields.insert(key.clone(), value.clone())),
+        }
+    }
+}

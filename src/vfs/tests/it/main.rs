@@ -1,0 +1,11 @@
+//! The vfs without FUSE: one or two clients of a volume in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+mod coherence;
+mod failures;
+mod listing;
+mod model;
+mod store;
+mod world;
+mod writing;

@@ -1,0 +1,287 @@
+//! [`Vfs`]: the files of one mounted volume. Its operations are in `ops`, by what they work on.
+
+use crate::answer::{Attributes, Found};
+use crate::background::deletion::Deletions;
+use crate::config::VfsConfig;
+use crate::core::Core;
+use crate::directory::Directories;
+use crate::error::Result;
+use crate::files::Files;
+use crate::files::Version;
+use crate::flusher;
+use crate::handles::Handles;
+use crate::invalidate::{Invalidate, Invalidations};
+use crate::special::{self, Specials};
+use crate::told::Told;
+use juicefs_base::Errno;
+use juicefs_base::metrics::{FileOp, Metrics, Samples};
+use juicefs_base::sync::Mutex;
+use juicefs_chunk::ChunkStore;
+use juicefs_meta::types::Usage;
+use juicefs_meta::{Attr, Ino, Kind, Meta};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
+
+/// How often the numbers that need the metadata are read for the metrics.
+const USAGE_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long the end of a mount waits for deletions; the hourly scan does the rest.
+const DELETIONS_MAX: Duration = Duration::from_secs(20);
+
+/// Files over metadata and slices. Every operation answers at once when memory can answer: its future is ready
+/// at its first poll.
+pub struct Vfs {
+    pub(crate) core: Arc<Core>,
+    pub(crate) handles: Arc<Handles>,
+    pub(crate) directories: Directories,
+    pub(crate) specials: Specials,
+    deletions: Arc<Deletions>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Vfs {
+    /// Must be called inside the runtime that later does the background work.
+    #[must_use]
+    pub fn new(meta: Arc<Meta>, chunks: Arc<ChunkStore>, mut config: VfsConfig) -> Arc<Self> {
+        config.read_only |= meta.read_only_reason().is_some();
+        let metrics = Arc::new(Metrics::default());
+        let deletions = Deletions::new(&meta, Arc::clone(&chunks), config.max_deletes);
+        let specials = Specials::new(&config, &meta);
+        let told = Told::new(config.attr_ttl);
+        let core = Arc::new(Core {
+            readahead: Arc::new(Semaphore::new(config.readahead_fetches.max(1))),
+            meta,
+            chunks,
+            config,
+            files: Files::default(),
+            metrics,
+            invalidations: Invalidations::default(),
+            told,
+            runtime: tokio::runtime::Handle::current(),
+            dirty_files: Mutex::default(),
+            dirty_came: Notify::new(),
+            waiting_writes: Mutex::default(),
+        });
+        let handles = Arc::new(Handles::default());
+        let usage = Arc::new(Mutex::new(None));
+        add_sources(&core, &handles, &deletions, &usage);
+        let tasks = vec![
+            core.runtime.spawn(flusher::run(Arc::downgrade(&core))),
+            core.runtime.spawn(read_usage(Arc::clone(&core.meta), usage)),
+        ];
+        Arc::new(Self {
+            core,
+            handles,
+            directories: Directories::default(),
+            specials,
+            deletions,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// Who tells the kernel to forget; called from a thread of its own.
+    pub fn set_invalidator(&self, kernel: Box<dyn Invalidate>) {
+        self.core.invalidations.connect(kernel);
+    }
+
+    /// What this mount counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.core.metrics
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &VfsConfig {
+        &self.core.config
+    }
+
+    #[must_use]
+    pub fn meta(&self) -> &Arc<Meta> {
+        &self.core.meta
+    }
+
+    /// For how long the kernel may remember that a name does not exist.
+    #[must_use]
+    pub fn negative_ttl(&self) -> Duration {
+        self.core.config.negative_ttl
+    }
+
+    /// Stores and commits everything that was written, ends the background work. The session stays the caller's.
+    pub async fn shutdown(&self) {
+        self.sync().await;
+        if let Err(error) = self.core.meta.engine().sync().await {
+            tracing::error!(%error, "what was committed last may not survive a power cut");
+        }
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+        self.core.invalidations.close();
+        // What was deleted just before the end would stay for an hour.
+        let _ = tokio::time::timeout(DELETIONS_MAX, self.deletions.idle()).await;
+        self.deletions.close().await;
+        self.core.metrics.clear_sources();
+    }
+
+    /// Stores and commits everything that was written so far; what is lost is said to the handles.
+    pub async fn sync(&self) {
+        let dirty: Vec<_> = self.core.dirty_files.lock().values().cloned().collect();
+        let flushes = dirty.iter().map(|file| self.core.flush(file));
+        futures::future::join_all(flushes).await;
+    }
+
+    /// Waits until the slices that were freed so far are deleted.
+    pub async fn wait_for_deletions(&self) {
+        self.deletions.idle().await;
+    }
+
+    /// Runs one operation and counts it.
+    pub(crate) async fn count<T>(
+        &self,
+        operation: FileOp,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let begin = Instant::now();
+        let result = work.await;
+        let failure = result.as_ref().err().map(crate::Error::errno);
+        self.core.metrics.count(operation, begin.elapsed(), failure);
+        result
+    }
+
+    pub(crate) fn found(&self, ino: Ino, attr: Attr) -> Found {
+        self.tells(ino, &attr);
+        let config = &self.core.config;
+        let entry_ttl = if attr.kind == Kind::Directory { config.dir_entry_ttl } else { config.entry_ttl };
+        Found { ino, attr, attr_ttl: config.attr_ttl, entry_ttl }
+    }
+
+    pub(crate) fn attributes(&self, ino: Ino, attr: Attr) -> Attributes {
+        self.tells(ino, &attr);
+        Attributes { ino, attr, attr_ttl: self.core.config.attr_ttl }
+    }
+
+    /// These attributes go to the kernel.
+    fn tells(&self, ino: Ino, attr: &Attr) {
+        if attr.kind == Kind::File {
+            self.core.told.note(ino, Version::of(attr));
+        }
+    }
+
+    pub(crate) fn special_attr(&self, ino: Ino) -> Option<Attr> {
+        let config_bytes = if ino == special::CONFIG { self.special_text(ino).len() as u64 } else { 0 };
+        self.specials.attr(ino, config_bytes)
+    }
+
+    /// What an internal file holds now.
+    pub(crate) fn special_text(&self, ino: Ino) -> String {
+        match ino {
+            special::STATS => self.core.metrics.stats_text(),
+            special::CONFIG => special::config_text(
+                &self.core.meta,
+                &self.core.config,
+                self.core.chunks.layout().block_bytes,
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// # Errors
+    /// EROFS on a mount that changes nothing.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.core.config.read_only { Err(Errno::EROFS.into()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Vfs {
+    fn drop(&mut self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+        self.core.invalidations.close();
+        self.core.metrics.clear_sources();
+    }
+}
+
+impl std::fmt::Debug for Vfs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vfs").field("meta", &self.core.meta).finish_non_exhaustive()
+    }
+}
+
+/// Volume numbers as last read: usage, room.
+type LastUsage = Arc<Mutex<Option<(Usage, u64, u64)>>>;
+
+async fn read_usage(meta: Arc<Meta>, last: LastUsage) {
+    loop {
+        let usage = meta.usage().await;
+        let room = meta.statfs(&juicefs_meta::Caller::internal(), Ino::ROOT).await;
+        if let (Ok(usage), Ok(room)) = (usage, room) {
+            *last.lock() =
+                Some((usage, room.total_bytes, room.used_inodes.saturating_add(room.avail_inodes)));
+        }
+        tokio::time::sleep(USAGE_PERIOD).await;
+    }
+}
+
+fn add_sources(core: &Arc<Core>, handles: &Arc<Handles>, deletions: &Arc<Deletions>, usage: &LastUsage) {
+    let (core, handles) = (Arc::downgrade(core), Arc::downgrade(handles));
+    let (deletions, usage) = (Arc::downgrade(deletions), Arc::clone(usage));
+    let metrics = match core.upgrade() {
+        Some(core) => Arc::clone(&core.metrics),
+        None => return,
+    };
+    metrics.add_source(Box::new(move |samples| {
+        if let Some((usage, total_space, total_inodes)) = *usage.lock() {
+            samples.put("used_space", usage.space as f64);
+            samples.put("used_inodes", usage.inodes as f64);
+            samples.put("total_space", total_space as f64);
+            samples.put("total_inodes", total_inodes as f64);
+        }
+        if let Some(handles) = handles.upgrade() {
+            samples.put("fuse_open_handlers", handles.count() as f64);
+        }
+        if let Some(deletions) = deletions.upgrade() {
+            samples.put("slices_deleted", deletions.deleted() as f64);
+        }
+        if let Some(core) = core.upgrade() {
+            put_store(samples, &core);
+        }
+    }));
+}
+
+fn put_store(samples: &mut Samples, core: &Core) {
+    let stats = core.chunks.stats();
+    for (name, value) in [
+        ("blockcache_blocks", stats.disk_cache_blocks + stats.memory_cache_blocks),
+        ("blockcache_bytes", stats.disk_cache_bytes + stats.memory_cache_bytes),
+        ("blockcache_drops", stats.cache_drops),
+        ("blockcache_evicts", stats.cache_evictions),
+        ("blockcache_hits", stats.cache_hits),
+        ("blockcache_hit_bytes", stats.cache_hit_bytes),
+        ("blockcache_miss", stats.cache_misses),
+        ("blockcache_miss_bytes", stats.cache_miss_bytes),
+        ("blockcache_writes", stats.cache_writes),
+        ("blockcache_write_bytes", stats.cache_write_bytes),
+        ("object_request_uploading", stats.uploads_in_flight as u64),
+        ("staging_blocks", 0),
+        ("staging_block_bytes", 0),
+        ("store_cache_size_bytes", stats.memory_cache_bytes),
+        ("transaction_restart", core.meta.restarts()),
+        ("used_buffer_size_bytes", stats.budget_used_bytes as u64),
+    ] {
+        samples.put(name, value as f64);
+    }
+    let now = Instant::now();
+    let oldest_write =
+        core.waiting_writes.lock().values().min().map(|since| now.saturating_duration_since(*since));
+    let meta = core.meta.waiting_since().map(|since| now.saturating_duration_since(since));
+    for (on, waited) in [
+        ("meta", meta),
+        ("memory", oldest_write),
+        ("upload", stats.oldest_upload),
+        ("download", stats.oldest_download),
+    ] {
+        samples.put_labelled("waiting", on, waited.map_or(0.0, |waited| waited.as_secs_f64()));
+    }
+}

@@ -1,0 +1,192 @@
+//! `config`: settings of a living volume. Every client sees the change at its next heartbeat.
+
+use juicefs_base::{ExposeSecret, SecretString};
+use juicefs_meta::engines;
+use juicefs_meta::format::Format;
+use juicefs_meta::port::Engine;
+use juicefs_meta::url::MetaUrl;
+
+use crate::error::{Error, Result};
+use crate::format::{now, trash_root};
+use crate::storage::{StorageAccess, load_format, open_store};
+
+/// Settings that may change; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct SettingChange {
+    pub storage: Option<String>,
+    pub bucket: Option<String>,
+    pub access_key: Option<String>,
+    pub secret_key: Option<SecretString>,
+    pub session_token: Option<SecretString>,
+    pub storage_class: Option<String>,
+    /// Bytes; 0 = no limit.
+    pub capacity: Option<u64>,
+    pub inodes: Option<u64>,
+    pub trash_days: Option<u32>,
+    pub dir_stats: Option<bool>,
+    /// Mbps.
+    pub upload_limit: Option<i64>,
+    pub download_limit: Option<i64>,
+    pub min_client_version: Option<String>,
+    pub max_client_version: Option<String>,
+    pub encrypt_secret: bool,
+}
+
+/// One changed setting, values fit to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingDiff {
+    pub name: &'static str,
+    pub from: String,
+    pub to: String,
+}
+
+impl SettingChange {
+    /// Whether the change touches where data is, so that the store is tried first.
+    #[must_use]
+    pub fn touches_storage(&self) -> bool {
+        self.storage.is_some()
+            || self.bucket.is_some()
+            || self.access_key.is_some()
+            || self.secret_key.is_some()
+            || self.session_token.is_some()
+    }
+
+    /// Puts the change into a setting whose secrets are open.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] when the bucket can't be used with the storage type.
+    pub fn apply(&self, format: &mut Format) -> Result<Vec<SettingDiff>> {
+        let mut diffs = Vec::new();
+        let mut text = |name, target: &mut String, wanted: &Option<String>| {
+            if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != target) {
+                diffs.push(SettingDiff { name, from: target.clone(), to: wanted.clone() });
+                target.clone_from(wanted);
+            }
+        };
+        text("storage", &mut format.storage, &self.storage);
+        let bucket = self.bucket.as_deref().map(|bucket| normal_bucket(&format.storage, bucket)).transpose()?;
+        text("bucket", &mut format.bucket, &bucket);
+        text("access-key", &mut format.access_key, &self.access_key);
+        text("storage-class", &mut format.storage_class, &self.storage_class);
+        text("min-client-version", &mut format.min_client_version, &self.min_client_version);
+        text("max-client-version", &mut format.max_client_version, &self.max_client_version);
+        if let (Some(class), Some(tier)) = (&self.storage_class, format.tiers.get_mut("0")) {
+            tier.storage_class.clone_from(class);
+        }
+        for (name, target, wanted) in [
+            ("secret-key", &mut format.secret_key, &self.secret_key),
+            ("session-token", &mut format.session_token, &self.session_token),
+        ] {
+            if let Some(wanted) = wanted.as_ref().filter(|new| new.expose_secret() != target.expose_secret()) {
+                diffs.push(SettingDiff { name, from: "removed".to_owned(), to: "updated".to_owned() });
+                target.clone_from(wanted);
+            }
+        }
+        diffs.extend(number("capacity", &mut format.capacity, self.capacity));
+        diffs.extend(number("inodes", &mut format.inodes, self.inodes));
+        diffs.extend(number("trash-days", &mut format.trash_days, self.trash_days));
+        diffs.extend(number("dir-stats", &mut format.dir_stats, self.dir_stats));
+        diffs.extend(number("upload-limit", &mut format.upload_limit, self.upload_limit));
+        diffs.extend(number("download-limit", &mut format.download_limit, self.download_limit));
+        if format.bucket.is_empty() {
+            return Err(Error::BadRequest(format!(
+                "no bucket for storage `{}`: name one with --bucket",
+                format.storage
+            )));
+        }
+        Ok(diffs)
+    }
+}
+
+fn number<T: Copy + PartialEq + ToString>(name: &'static str, target: &mut T, wanted: Option<T>) -> Option<SettingDiff> {
+    let wanted = wanted.filter(|wanted| wanted != target)?;
+    let diff = SettingDiff { name, from: target.to_string(), to: wanted.to_string() };
+    *target = wanted;
+    Some(diff)
+}
+
+/// The bucket as the setting keeps it: a directory of the `file` store is absolute and ends in `/`.
+fn normal_bucket(storage: &str, bucket: &str) -> Result<String> {
+    if storage != "file" || bucket.is_empty() {
+        return Ok(bucket.to_owned());
+    }
+    let absolute = std::path::absolute(bucket)
+        .map_err(|error| Error::BadRequest(format!("bucket `{bucket}` is no usable path: {error}")))?;
+    let text = absolute
+        .to_str()
+        .ok_or_else(|| Error::BadRequest(format!("bucket `{bucket}` is not UTF-8, which the setting can't keep")))?;
+    Ok(format!("{}/", text.trim_end_matches('/')))
+}
+
+/// Changes settings and says what changed; with nothing to change nothing is written. `force` skips the trial
+/// of a changed store.
+///
+/// # Errors
+/// A volume this client must not write, a store that does not work.
+pub async fn change_settings(
+    url: &MetaUrl,
+    change: &SettingChange,
+    access: &StorageAccess,
+    force: bool,
+) -> Result<(Format, Vec<SettingDiff>)> {
+    let engine = engines::open(url).await?;
+    let old = load_format(engine.as_ref()).await?;
+    let mut wanted = old.decrypted()?;
+    let mut diffs = change.apply(&mut wanted)?;
+    if change.encrypt_secret && !old.key_encrypted {
+        diffs.push(SettingDiff { name: "encrypt-secret", from: "false".into(), to: "true".into() });
+    }
+    if diffs.is_empty() {
+        return Ok((old, diffs));
+    }
+    if let Some(sentence) = old.unsupported() {
+        return Err(Error::Meta(juicefs_meta::Error::Unsupported(sentence)));
+    }
+    if change.touches_storage() && !force {
+        open_store(&wanted, access).await?.get("juicefs_uuid", None).await.map(drop).or_else(|error| {
+            if error.is_not_found() { Ok(()) } else { Err(error) }
+        })?;
+    }
+    let stored = if old.key_encrypted || change.encrypt_secret { wanted.encrypted()? } else { wanted };
+    save(engine.as_ref(), &old, &stored).await?;
+    Ok((stored, diffs))
+}
+
+/// Writes a setting over another one, with what has to go with it.
+pub(crate) async fn save(engine: &dyn Engine, old: &Format, stored: &Format) -> Result<()> {
+    let trash = stored.has_trash().then(|| trash_root(now()));
+    let resets_dir_stats = stored.dir_stats && !old.dir_stats;
+    engine.update_setting(&stored.to_text(), trash, resets_dir_stats).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_becomes_absolute_with_a_slash() {
+        assert_eq!(normal_bucket("file", "/a/b").expect("path"), "/a/b/");
+        assert_eq!(normal_bucket("file", "/a/b//").expect("path"), "/a/b/");
+        assert!(normal_bucket("file", "x").expect("path").starts_with('/'));
+        assert_eq!(normal_bucket("s3", "http://h/b").expect("url"), "http://h/b");
+    }
+
+    #[test]
+    fn only_what_differs_is_told_and_secrets_never() {
+        let mut format = Format::new("vol");
+        format.bucket = "/x/".into();
+        let change = SettingChange {
+            trash_days: Some(3),
+            inodes: Some(0),
+            secret_key: Some("canary".to_owned().into()),
+            ..SettingChange::default()
+        };
+        let diffs = change.apply(&mut format).expect("applies");
+        let shown = format!("{diffs:?}");
+        assert_eq!(diffs.len(), 2, "{shown}");
+        assert!(!shown.contains("canary"));
+        assert_eq!(format.trash_days, 3);
+        assert!(change.apply(&mut format).expect("again").is_empty());
+    }
+}

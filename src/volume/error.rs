@@ -1,0 +1,22 @@
+//! What can go wrong with a whole volume; each sentence names the thing, the cause and the next step.
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Meta(#[from] juicefs_meta::Error),
+    #[error(transparent)]
+    Object(#[from] juicefs_object::Error),
+    /// A setting that a volume keeps for ever would have to change.
+    #[error("cannot update volume {field} from {from} to {to}; the volume is unchanged")]
+    Conflict { field: &'static str, from: String, to: String },
+    #[error("{0}")]
+    BadRequest(String),
+    /// The store answers, but not with what was put there.
+    #[error("the store {store} does not work: {cause}")]
+    Store { store: String, cause: String },
+    /// Data of other origin lies where the volume's would.
+    #[error("the storage {store} is not empty (found {key}): clean it up or pick another volume name")]
+    NotEmpty { store: String, key: String },
+}

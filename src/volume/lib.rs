@@ -1,0 +1,27 @@
+//! What is done to a whole volume: make it, look at it, change its settings, check it.
+//!
+//! These functions open the metadata engine directly and hold no session; they decide nothing about files.
+
+mod blocks;
+mod config;
+mod error;
+mod find;
+mod format;
+mod fsck;
+mod gc;
+mod progress;
+mod status;
+mod storage;
+
+/// The nouns that callers above need to name; rooms above `volume` do not import `meta`.
+pub use juicefs_meta::{Format, MetaUrl};
+
+pub use config::{SettingChange, SettingDiff, change_settings};
+pub use error::{Error, Result};
+pub use find::find_format;
+pub use format::{FormatOutcome, FormatRequest, FormatResult, format};
+pub use fsck::{FsckReport, fsck};
+pub use gc::{GcReport, gc};
+pub use progress::{Progress, Silent};
+pub use status::{SessionStatus, Status, status};
+pub use storage::{StorageAccess, load_format, open_store, store_spec};

@@ -1,0 +1,265 @@
+//! What must be true between records. Each check is one function that names what it finds.
+
+use std::collections::BTreeMap;
+
+use super::snapshot::{DIRECTORY, DirStat, FILE, ROOT, SYMLINK, Snapshot, TRASH};
+
+const CHUNK_BYTES: u64 = 1 << 26;
+
+type Findings = Vec<String>;
+
+/// Every finding of every check.
+pub fn all(snapshot: &Snapshot) -> Findings {
+    let mut findings = snapshot.undecodable.iter().map(|record| format!("undecodable: {record}")).collect();
+    for check in [
+        entries_point_to_nodes,
+        nodes_have_entries,
+        link_counts,
+        parents,
+        symlink_targets,
+        usage,
+        dir_stats,
+        slices_fit,
+        slice_references,
+        chunks_have_owners,
+        deleted_files_are_gone,
+        counters_are_ahead,
+    ] {
+        check(snapshot, &mut findings);
+    }
+    findings
+}
+
+fn shown(name: &[u8]) -> String {
+    name.escape_ascii().to_string()
+}
+
+fn entries_point_to_nodes(snapshot: &Snapshot, findings: &mut Findings) {
+    for edge in &snapshot.edges {
+        let place = format!("entry {}/{}", edge.parent, shown(&edge.name));
+        match snapshot.nodes.get(&edge.parent) {
+            None => findings.push(format!("dangling-parent: {place} lies in a directory without a node")),
+            Some(parent) if parent.kind != DIRECTORY => {
+                findings.push(format!("dangling-parent: {place} lies in something that is no directory"));
+            }
+            Some(_) => {}
+        }
+        match snapshot.nodes.get(&edge.ino) {
+            None => {
+                findings.push(format!("dangling-entry: {place} points to inode {} without a node", edge.ino))
+            }
+            Some(node) if node.kind != edge.kind => {
+                findings.push(format!("entry-type: {place} says type {}, the node {}", edge.kind, node.kind));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn links(snapshot: &Snapshot) -> BTreeMap<u64, Vec<u64>> {
+    let mut links: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for edge in &snapshot.edges {
+        links.entry(edge.ino).or_default().push(edge.parent);
+    }
+    links
+}
+
+fn nodes_have_entries(snapshot: &Snapshot, findings: &mut Findings) {
+    let links = links(snapshot);
+    for (ino, node) in &snapshot.nodes {
+        let is_held = snapshot.sustained.contains(ino) || snapshot.detached.contains(ino);
+        let is_top = matches!(*ino, ROOT | TRASH);
+        if !links.contains_key(ino) && !is_held && !is_top {
+            findings.push(format!(
+                "orphan: inode {ino} (type {}) has no entry and nobody sustains it",
+                node.kind
+            ));
+        }
+    }
+}
+
+fn link_counts(snapshot: &Snapshot, findings: &mut Findings) {
+    let links = links(snapshot);
+    let mut subdirectories: BTreeMap<u64, u32> = BTreeMap::new();
+    for edge in snapshot.edges.iter().filter(|edge| edge.kind == DIRECTORY) {
+        *subdirectories.entry(edge.parent).or_default() += 1;
+    }
+    for (ino, node) in &snapshot.nodes {
+        let expected = if node.kind != DIRECTORY {
+            links.get(ino).map_or(0, |parents| u32::try_from(parents.len()).unwrap_or(u32::MAX))
+        } else if *ino >= TRASH {
+            continue; // The trash does not keep its link counts.
+        } else {
+            2 + subdirectories.get(ino).copied().unwrap_or(0)
+        };
+        if node.nlink != expected && !snapshot.detached.contains(ino) {
+            findings
+                .push(format!("nlink: inode {ino} has nlink {}, its entries make {expected}", node.nlink));
+        }
+    }
+}
+
+fn parents(snapshot: &Snapshot, findings: &mut Findings) {
+    for (ino, entry_parents) in links(snapshot) {
+        let Some(node) = snapshot.nodes.get(&ino) else { continue };
+        if node.kind == DIRECTORY && entry_parents.len() > 1 {
+            findings.push(format!("parent: directory {ino} has {} entries", entry_parents.len()));
+        }
+        if node.parent > 0 {
+            if entry_parents != [node.parent] {
+                findings.push(format!(
+                    "parent: inode {ino} names parent {}, its entries lie in {entry_parents:?}",
+                    node.parent
+                ));
+            }
+            continue;
+        }
+        if node.kind == DIRECTORY {
+            findings.push(format!("parent: directory {ino} names no parent"));
+        }
+        let Some(recorded) = &snapshot.parents else { continue };
+        let mut expected: BTreeMap<u64, i64> = BTreeMap::new();
+        for parent in entry_parents {
+            *expected.entry(parent).or_default() += 1;
+        }
+        let mut recorded = recorded.get(&ino).cloned().unwrap_or_default();
+        recorded.retain(|_, count| *count > 0);
+        if recorded != expected {
+            findings.push(format!(
+                "parent-refs: inode {ino} records {recorded:?}, its entries make {expected:?}"
+            ));
+        }
+    }
+}
+
+fn symlink_targets(snapshot: &Snapshot, findings: &mut Findings) {
+    for (ino, node) in snapshot.nodes.iter().filter(|(_, node)| node.kind == SYMLINK) {
+        match snapshot.symlinks.get(ino) {
+            None => findings.push(format!("symlink: inode {ino} has no target")),
+            Some(target) if target.len() as u64 != node.length => {
+                findings.push(format!(
+                    "symlink: inode {ino} has length {}, its target {}",
+                    node.length,
+                    target.len()
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for ino in snapshot.symlinks.keys().filter(|ino| !snapshot.nodes.contains_key(ino)) {
+        findings.push(format!("symlink: a target is left of inode {ino}"));
+    }
+}
+
+fn usage(snapshot: &Snapshot, findings: &mut Findings) {
+    let counted = snapshot.nodes.iter().filter(|(ino, _)| !matches!(**ino, ROOT | TRASH));
+    let (space, inodes) =
+        counted.fold((0, 0), |(space, inodes), (_, node)| (space + node.space(), inodes + 1));
+    if snapshot.used_space != space {
+        findings
+            .push(format!("used-space: the counter says {}, the nodes make {space}", snapshot.used_space));
+    }
+    if snapshot.used_inodes != inodes {
+        findings.push(format!("used-inodes: the counter says {}, there are {inodes}", snapshot.used_inodes));
+    }
+}
+
+fn dir_stats(snapshot: &Snapshot, findings: &mut Findings) {
+    let mut expected: BTreeMap<u64, DirStat> = BTreeMap::new();
+    for edge in &snapshot.edges {
+        let Some(node) = snapshot.nodes.get(&edge.ino) else { continue };
+        let stat = expected.entry(edge.parent).or_default();
+        stat.inodes += 1;
+        stat.space += node.space();
+        if node.kind == FILE {
+            stat.length += i64::try_from(node.length).unwrap_or(i64::MAX);
+        }
+    }
+    for (ino, stat) in &snapshot.dir_stats {
+        if !snapshot.nodes.contains_key(ino) {
+            findings.push(format!("dir-stat: statistics are left of directory {ino}"));
+            continue;
+        }
+        let made = expected.get(ino).copied().unwrap_or_default();
+        if *stat != made {
+            findings.push(format!("dir-stat: directory {ino} records {stat:?}, its entries make {made:?}"));
+        }
+    }
+}
+
+fn slices_fit(snapshot: &Snapshot, findings: &mut Findings) {
+    let mut sizes: BTreeMap<u64, u32> = BTreeMap::new();
+    for ((ino, indx), slices) in &snapshot.chunks {
+        for slice in slices {
+            let place = format!("chunk {ino}/{indx}: {slice:?}");
+            if u64::from(slice.pos) + u64::from(slice.len) > CHUNK_BYTES {
+                findings.push(format!("slice-bounds: {place} leaves its chunk"));
+            }
+            if slice.id == 0 {
+                continue;
+            }
+            if u64::from(slice.off) + u64::from(slice.len) > u64::from(slice.size) {
+                findings.push(format!("slice-bounds: {place} leaves its slice"));
+            }
+            let size = *sizes.entry(slice.id).or_insert(slice.size);
+            if size != slice.size {
+                findings.push(format!("slice-size: {place}, elsewhere its size is {size}"));
+            }
+        }
+    }
+}
+
+fn slice_references(snapshot: &Snapshot, findings: &mut Findings) {
+    let mut expected: BTreeMap<u64, i64> = BTreeMap::new();
+    for slice in snapshot.chunks.values().flatten().filter(|slice| slice.id > 0) {
+        *expected.entry(slice.id).or_default() += 1;
+    }
+    for (id, _) in &snapshot.delayed {
+        *expected.entry(*id).or_default() += 1;
+    }
+    for (id, count) in &expected {
+        let recorded = snapshot.refs.get(id).map_or(snapshot.implicit_refs, |(_, refs)| *refs);
+        if recorded != *count {
+            findings.push(format!("slice-refs: slice {id} records {recorded} references, {count} exist"));
+        }
+    }
+    for (id, (size, refs)) in &snapshot.refs {
+        if *refs > 0 && !expected.contains_key(id) && (snapshot.implicit_refs == 0 || *refs > 1) {
+            findings.push(format!(
+                "slice-refs: slice {id} of {size} bytes records {refs} references, none exists"
+            ));
+        }
+    }
+}
+
+fn chunks_have_owners(snapshot: &Snapshot, findings: &mut Findings) {
+    for (ino, indx) in snapshot.chunks.keys() {
+        match snapshot.nodes.get(ino) {
+            Some(node) if node.kind == FILE => {}
+            Some(_) => {
+                findings.push(format!("chunk-owner: chunk {ino}/{indx} belongs to something that is no file"))
+            }
+            None if snapshot.deleted_files.contains(ino) => {}
+            None => findings.push(format!("chunk-owner: chunk {ino}/{indx} belongs to nobody")),
+        }
+    }
+}
+
+fn deleted_files_are_gone(snapshot: &Snapshot, findings: &mut Findings) {
+    for ino in snapshot.deleted_files.iter().filter(|ino| snapshot.nodes.contains_key(ino)) {
+        findings.push(format!("deleted-file: inode {ino} waits for deletion and still has a node"));
+    }
+}
+
+fn counters_are_ahead(snapshot: &Snapshot, findings: &mut Findings) {
+    let largest = snapshot.nodes.keys().copied().filter(|ino| *ino < TRASH).max().unwrap_or(0);
+    if i64::try_from(largest).unwrap_or(i64::MAX) >= snapshot.next_ino {
+        findings
+            .push(format!("next-inode: {} would be handed out, inode {largest} exists", snapshot.next_ino));
+    }
+    let largest = snapshot.chunks.values().flatten().map(|slice| slice.id).max().unwrap_or(0);
+    if i64::try_from(largest).unwrap_or(i64::MAX) >= snapshot.next_slice {
+        findings
+            .push(format!("next-slice: {} would be handed out, slice {largest} exists", snapshot.next_slice));
+    }
+}

@@ -1,0 +1,34 @@
+//! The project's own tools, called as `cargo xtask NAME`: what would otherwise be scripts, and the judge of raw volumes.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tools of the terminal")]
+
+mod audit;
+mod dockerfile;
+mod generate;
+mod image;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    let result = match name.as_str() {
+        "audit" => audit::run(&arguments),
+        "generate" => generate::run(&arguments),
+        "image" => image::run(&arguments),
+        _ => Err(anyhow::anyhow!("cargo xtask NAME, where NAME is one of: audit, generate, image\n{}", image::USAGE)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the checkout that this tool was built from.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository").to_path_buf()
+}
