@@ -15,7 +15,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         _ => bail!("usage: cargo xtask generate [--check]"),
     };
     let root = repository();
-    for (proto, home) in [("csi", "src/csi/proto/csi.rs"), ("registration", "src/csi/proto/registration.rs")] {
+    for (proto, home) in [("csi", "src/csi/proto/csi.rs"), ("registration", "src/csi/proto/registration.rs")]
+    {
         put(&root.join(home), &protocol(&root, proto)?, only_checks)?;
     }
     Ok(())

@@ -17,7 +17,10 @@ fn main() -> ExitCode {
         "audit" => audit::run(&arguments),
         "generate" => generate::run(&arguments),
         "image" => image::run(&arguments),
-        _ => Err(anyhow::anyhow!("cargo xtask NAME, where NAME is one of: audit, generate, image\n{}", image::USAGE)),
+        _ => Err(anyhow::anyhow!(
+            "cargo xtask NAME, where NAME is one of: audit, generate, image\n{}",
+            image::USAGE
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

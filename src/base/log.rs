@@ -48,8 +48,9 @@ pub fn init(settings: &LogSettings, file: Option<&Path>) -> io::Result<()> {
 }
 
 fn rooms(level: &str) -> String {
-    const ROOMS: &[&str] =
-        &["base", "object", "chunk", "meta", "vfs", "fuse", "mount", "volume", "k8s", "csi", "operator", "cli"];
+    const ROOMS: &[&str] = &[
+        "base", "object", "chunk", "meta", "vfs", "fuse", "mount", "volume", "k8s", "csi", "operator", "cli",
+    ];
     ROOMS.iter().map(|room| format!("juicefs_{room}={level}")).collect::<Vec<_>>().join(",")
 }
 
@@ -72,7 +73,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let level = match *event.metadata().level() {
             Level::ERROR => "ERROR",
             Level::WARN => "WARNING",
@@ -80,7 +86,13 @@ where
             Level::DEBUG => "DEBUG",
             Level::TRACE => "TRACE",
         };
-        write!(writer, "{} {}juicefs[{}] <{level}>: ", Stamp(SystemTime::now()), self.tag, std::process::id())?;
+        write!(
+            writer,
+            "{} {}juicefs[{}] <{level}>: ",
+            Stamp(SystemTime::now()),
+            self.tag,
+            std::process::id()
+        )?;
         ctx.field_format().format_fields(writer.by_ref(), event)?;
         let room = event.metadata().target().split("::").next().unwrap_or_default();
         writeln!(writer, " [{}]", room.strip_prefix("juicefs_").unwrap_or(room))

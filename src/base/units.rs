@@ -16,7 +16,8 @@ pub struct UnitError {
 /// # Errors
 /// A text that is no number with a known unit, or too large for 64 bits.
 pub fn parse_bytes(text: &str, bare_unit_bytes: u64) -> Result<u64, UnitError> {
-    let error = || UnitError { text: text.to_owned(), wanted: "size", example: "a number with K, M, G, T or P" };
+    let error =
+        || UnitError { text: text.to_owned(), wanted: "size", example: "a number with K, M, G, T or P" };
     let trimmed = text.trim();
     let digits = trimmed.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = trimmed[digits.len()..].to_ascii_uppercase();
@@ -51,7 +52,11 @@ pub fn parse_bytes(text: &str, bare_unit_bytes: u64) -> Result<u64, UnitError> {
 /// # Errors
 /// A text that is no number with a known unit, or negative.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    let error = || UnitError { text: text.to_owned(), wanted: "duration", example: "such as 100ms, 12s, 5m, 1h or 2d" };
+    let error = || UnitError {
+        text: text.to_owned(),
+        wanted: "duration",
+        example: "such as 100ms, 12s, 5m, 1h or 2d",
+    };
     let mut rest = text.trim();
     if let Ok(seconds) = rest.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| error());
@@ -103,7 +108,14 @@ mod tests {
 
     #[test]
     fn durations_take_units_or_seconds() {
-        for (text, ms) in [("100ms", 100), ("12s", 12_000), ("1h30m", 5_400_000), ("60", 60_000), ("0", 0), ("1d", 86_400_000)] {
+        for (text, ms) in [
+            ("100ms", 100),
+            ("12s", 12_000),
+            ("1h30m", 5_400_000),
+            ("60", 60_000),
+            ("0", 0),
+            ("1d", 86_400_000),
+        ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for bad in ["", "x", "1w", "-5s", "5s3"] {

@@ -14,7 +14,11 @@ pub(crate) struct Bars {
 impl Bars {
     /// Bars when standard error is a terminal, else silence.
     pub(crate) fn on_terminal() -> Box<dyn Progress> {
-        if std::io::stderr().is_terminal() { Box::new(Self::default()) } else { Box::new(juicefs_volume::Silent) }
+        if std::io::stderr().is_terminal() {
+            Box::new(Self::default())
+        } else {
+            Box::new(juicefs_volume::Silent)
+        }
     }
 }
 

@@ -30,7 +30,10 @@ impl pb::identity_server::Identity for Identity {
     }
 
     /// Touches neither FUSE nor metadata: a slow volume must not restart the driver.
-    async fn probe(&self, _request: Request<pb::ProbeRequest>) -> Result<Response<pb::ProbeResponse>, Status> {
+    async fn probe(
+        &self,
+        _request: Request<pb::ProbeRequest>,
+    ) -> Result<Response<pb::ProbeResponse>, Status> {
         Ok(Response::new(pb::ProbeResponse { ready: Some(true) }))
     }
 }

@@ -7,10 +7,10 @@
 
 mod controller;
 mod identity;
+mod kubelet_stream;
 mod locks;
 mod node;
 mod proto;
-mod kubelet_stream;
 mod registration;
 mod server;
 mod status;

@@ -23,10 +23,12 @@ pub mod url;
 mod usage;
 
 pub use error::{Error, Result};
-pub use ops::write_many::SLICES_MAX;
 pub use format::Format;
 pub use meta::{FreedSliceSink, Meta};
+pub use ops::write_many::SLICES_MAX;
+pub use request::{
+    MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs, WriteDone,
+};
 pub use session::{SessionInfo, VolumeGoneSink};
-pub use request::{MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs, WriteDone};
 pub use types::{Attr, Caller, DirStat, Edge, Entry, Ino, Kind, Name, Slice, SliceId, Time, Usage};
 pub use url::{MetaUrl, RedisUrl, SqliteUrl};

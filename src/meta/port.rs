@@ -83,57 +83,145 @@ pub struct SessionRow {
 /// Every effect a transaction may have, said as intent rather than as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    InsertNode { ino: Ino, attr: Attr },
+    InsertNode {
+        ino: Ino,
+        attr: Attr,
+    },
     /// Both values travel: packed engines write `now`, SQL writes what differs, `nlink` of directories as a
     /// delta. No row hit = `Conflict`.
-    UpdateNode { ino: Ino, was: Attr, now: Attr },
-    DeleteNode { ino: Ino },
+    UpdateNode {
+        ino: Ino,
+        was: Attr,
+        now: Attr,
+    },
+    DeleteNode {
+        ino: Ino,
+    },
     /// A name that exists by now is `Conflict`.
-    InsertEdge { parent: Ino, name: Name, edge: Edge },
+    InsertEdge {
+        parent: Ino,
+        name: Name,
+        edge: Edge,
+    },
     /// Replaces what the name holds (exchange and rename over a name).
-    UpdateEdge { parent: Ino, name: Name, was: Edge, now: Edge },
+    UpdateEdge {
+        parent: Ino,
+        name: Name,
+        was: Edge,
+        now: Edge,
+    },
     /// Deletes by full identity; anything else under the name by now is `Conflict`.
-    DeleteEdge { parent: Ino, name: Name, was: Edge },
+    DeleteEdge {
+        parent: Ino,
+        name: Name,
+        was: Edge,
+    },
     /// No-op on SQL, where edges are the parents.
-    AddParentRef { ino: Ino, parent: Ino, delta: i64 },
+    AddParentRef {
+        ino: Ino,
+        parent: Ino,
+        delta: i64,
+    },
     /// Forgets all parents of a hard-linked file whose node goes away; no-op on SQL.
-    DeleteParentRefs { ino: Ino },
-    InsertSymlink { ino: Ino, target: Bytes },
-    DeleteSymlink { ino: Ino },
+    DeleteParentRefs {
+        ino: Ino,
+    },
+    InsertSymlink {
+        ino: Ino,
+        target: Bytes,
+    },
+    DeleteSymlink {
+        ino: Ino,
+    },
     /// All extended attributes of a node that goes away.
-    DeleteXattrs { ino: Ino },
+    DeleteXattrs {
+        ino: Ino,
+    },
     /// Appends one record to a chunk's list. `only_existing`: a chunk without a list stays without.
-    AppendSlice { ino: Ino, indx: u32, slice: Slice, only_existing: bool },
+    AppendSlice {
+        ino: Ino,
+        indx: u32,
+        slice: Slice,
+        only_existing: bool,
+    },
     /// Removes a chunk's list whose content was read with `Guard`; its references are released apart.
-    DeleteChunk { ino: Ino, indx: u32 },
+    DeleteChunk {
+        ino: Ino,
+        indx: u32,
+    },
     /// First reference to a new slice: a row of 1 on SQL, nothing elsewhere.
-    TrackSlice { id: SliceId, size: u32 },
+    TrackSlice {
+        id: SliceId,
+        size: u32,
+    },
     /// One reference less; slices without references come back in [`Receipt::slices_freed`].
-    ReleaseSlice { id: SliceId, size: u32 },
+    ReleaseSlice {
+        id: SliceId,
+        size: u32,
+    },
     /// The objects of a freed slice are gone: its reference row goes too.
-    ForgetSlice { id: SliceId, size: u32 },
+    ForgetSlice {
+        id: SliceId,
+        size: u32,
+    },
     /// Volume counters. Redis moves them in the transaction; engines of the format's other families add them
     /// up and write them in [`Engine::flush`].
-    AddUsage { space: i64, inodes: i64 },
+    AddUsage {
+        space: i64,
+        inodes: i64,
+    },
     /// A fresh directory's zero statistics.
-    InsertDirStat { ino: Ino },
+    InsertDirStat {
+        ino: Ino,
+    },
     /// A removed directory's statistics, quota and quota usage.
-    DeleteDirRecords { ino: Ino },
+    DeleteDirRecords {
+        ino: Ino,
+    },
     /// A replaced directory's quota and quota usage only (rename over a directory).
-    DeleteDirQuota { ino: Ino },
+    DeleteDirQuota {
+        ino: Ino,
+    },
     /// Moves existing statistics; missing ones stay missing.
-    AddDirStat { ino: Ino, delta: DirStat },
-    SetDirStat { ino: Ino, stat: DirStat },
-    InsertSustained { sid: u64, ino: Ino },
-    DeleteSustained { sid: u64, ino: Ino },
+    AddDirStat {
+        ino: Ino,
+        delta: DirStat,
+    },
+    SetDirStat {
+        ino: Ino,
+        stat: DirStat,
+    },
+    InsertSustained {
+        sid: u64,
+        ino: Ino,
+    },
+    DeleteSustained {
+        sid: u64,
+        ino: Ino,
+    },
     /// `length` is the attr's at removal; `deleted_at` unix seconds.
-    InsertDeletedFile { ino: Ino, length: u64, deleted_at: i64 },
-    DeleteDeletedFile { ino: Ino, length: u64 },
+    InsertDeletedFile {
+        ino: Ino,
+        length: u64,
+        deleted_at: i64,
+    },
+    DeleteDeletedFile {
+        ino: Ino,
+        length: u64,
+    },
     /// Creates or refreshes; `info` is written only when the row is new.
-    PutSession { sid: u64, expires_at: i64, info: Bytes },
-    DeleteSession { sid: u64 },
+    PutSession {
+        sid: u64,
+        expires_at: i64,
+        info: Bytes,
+    },
+    DeleteSession {
+        sid: u64,
+    },
     /// All flock and POSIX lock records of one session (a stock client's, when it went stale).
-    DeleteLocks { sid: u64 },
+    DeleteLocks {
+        sid: u64,
+    },
 }
 
 /// Facts known only once the commit has run.

@@ -80,9 +80,21 @@ pub const FLAGS: &[Flag] = &[
     flag(FUSE, "max-fuse-io", "SIZE", "1M", "largest FUSE request"),
     not_yet(FUSE, "umask", "OCTAL"),
     flag(META, "subdir", "DIR", "", "directory of the volume shown as root"),
-    flag(META, "backup-meta", "DURATION", "1h", "interval of metadata backups (not done yet; 0 silences the warning)"),
+    flag(
+        META,
+        "backup-meta",
+        "DURATION",
+        "1h",
+        "interval of metadata backups (not done yet; 0 silences the warning)",
+    ),
     ignored(META, "backup-skip-trash", "", "metadata backups are not done yet"),
-    flag(META, "heartbeat", "DURATION", "12s", "interval of session heartbeats, best the same for all clients"),
+    flag(
+        META,
+        "heartbeat",
+        "DURATION",
+        "12s",
+        "interval of session heartbeats, best the same for all clients",
+    ),
     flag(META, "read-only", "", "", "look and read only"),
     flag(META, "no-bgjob", "", "", "no background jobs (clean-up)"),
     Flag {
@@ -94,14 +106,26 @@ pub const FLAGS: &[Flag] = &[
         support: Support::Kept,
     },
     ignored(META, "skip-dir-nlink", "N", "only for key-value engines, which are not there yet"),
-    flag(META, "skip-dir-mtime", "DURATION", "0", "skip a directory's times when they changed less than this ago"),
+    flag(
+        META,
+        "skip-dir-mtime",
+        "DURATION",
+        "0",
+        "skip a directory's times when they changed less than this ago",
+    ),
     ignored(META, "sort-dir", "", "directories are listed in a stable order already"),
     ignored(META, "fast-statfs", "", "statfs is answered from counters already"),
     ignored(META, "network-interfaces", "LIST", "the session reports every address of the host"),
     flag(META_CACHE, "attr-cache", "DURATION", "1s", "how long the kernel keeps attributes"),
     flag(META_CACHE, "entry-cache", "DURATION", "1s", "how long the kernel keeps names of files"),
     flag(META_CACHE, "dir-entry-cache", "DURATION", "1s", "how long the kernel keeps names of directories"),
-    flag(META_CACHE, "negative-entry-cache", "DURATION", "0", "how long the kernel remembers that a name is missing"),
+    flag(
+        META_CACHE,
+        "negative-entry-cache",
+        "DURATION",
+        "0",
+        "how long the kernel remembers that a name is missing",
+    ),
     flag(META_CACHE, "readdir-cache", "", "", "let the kernel keep directory listings"),
     not_yet(META_CACHE, "open-cache", "DURATION"),
     ignored(META_CACHE, "open-cache-limit", "N", "opens are always checked"),
@@ -245,7 +269,9 @@ impl MountOptions {
                     .filter(|ratio| (0.0..=1.0).contains(ratio))
                     .ok_or_else(|| format!("`{value}` is no ratio between 0 and 1"))?;
             }
-            "verify-cache-checksum" => self.verify_cache_checksum = one_of(value, &["none", "full", "shrink", "extend"])?,
+            "verify-cache-checksum" => {
+                self.verify_cache_checksum = one_of(value, &["none", "full", "shrink", "extend"])?
+            }
             "cache-eviction" => self.cache_eviction = one_of(value, &["none", "2-random", "lru"])?,
             other => return Err(format!("`{other}` has no setting")),
         }
@@ -258,7 +284,8 @@ fn whole<T: std::str::FromStr>(value: &str) -> Result<T, String> {
 }
 
 fn at_least_one(value: &str) -> Result<usize, String> {
-    whole(value).and_then(|number| if number == 0 { Err("must be at least 1".to_owned()) } else { Ok(number) })
+    whole(value)
+        .and_then(|number| if number == 0 { Err("must be at least 1".to_owned()) } else { Ok(number) })
 }
 
 fn one_of(value: &str, choices: &[&str]) -> Result<String, String> {

@@ -7,7 +7,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     #[error("{store}: no object {key}")]
     NotFound { store: String, key: String },
-    #[error("{store}: access to {key} denied: {cause}; check the access key, the secret key and the bucket's policy")]
+    #[error(
+        "{store}: access to {key} denied: {cause}; check the access key, the secret key and the bucket's policy"
+    )]
     PermissionDenied { store: String, key: String, cause: String },
     #[error("{store}: bucket does not exist: {cause}")]
     NoBucket { store: String, cause: String },

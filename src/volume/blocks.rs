@@ -68,7 +68,9 @@ mod tests {
     fn block_names_are_read_back_and_anything_else_is_not() {
         let block = BlockName::parse("chunks/0/4/4097_2_12").expect("a block");
         assert_eq!(block, BlockName { id: 4097, indx: 2, bytes: 12 });
-        for bad in ["chunks/0/4097_0_12", "chunks/0/4/4097_0", "chunks/0/4/4097_0_12_9", "chunks/a/b/c_d_e", "x"] {
+        for bad in
+            ["chunks/0/4097_0_12", "chunks/0/4/4097_0", "chunks/0/4/4097_0_12_9", "chunks/a/b/c_d_e", "x"]
+        {
             assert_eq!(BlockName::parse(bad), None, "{bad}");
         }
     }

@@ -64,7 +64,8 @@ impl SettingChange {
             }
         };
         text("storage", &mut format.storage, &self.storage);
-        let bucket = self.bucket.as_deref().map(|bucket| normal_bucket(&format.storage, bucket)).transpose()?;
+        let bucket =
+            self.bucket.as_deref().map(|bucket| normal_bucket(&format.storage, bucket)).transpose()?;
         text("bucket", &mut format.bucket, &bucket);
         text("access-key", &mut format.access_key, &self.access_key);
         text("storage-class", &mut format.storage_class, &self.storage_class);
@@ -77,7 +78,8 @@ impl SettingChange {
             ("secret-key", &mut format.secret_key, &self.secret_key),
             ("session-token", &mut format.session_token, &self.session_token),
         ] {
-            if let Some(wanted) = wanted.as_ref().filter(|new| new.expose_secret() != target.expose_secret()) {
+            if let Some(wanted) = wanted.as_ref().filter(|new| new.expose_secret() != target.expose_secret())
+            {
                 diffs.push(SettingDiff { name, from: "removed".to_owned(), to: "updated".to_owned() });
                 target.clone_from(wanted);
             }
@@ -98,7 +100,11 @@ impl SettingChange {
     }
 }
 
-fn number<T: Copy + PartialEq + ToString>(name: &'static str, target: &mut T, wanted: Option<T>) -> Option<SettingDiff> {
+fn number<T: Copy + PartialEq + ToString>(
+    name: &'static str,
+    target: &mut T,
+    wanted: Option<T>,
+) -> Option<SettingDiff> {
     let wanted = wanted.filter(|wanted| wanted != target)?;
     let diff = SettingDiff { name, from: target.to_string(), to: wanted.to_string() };
     *target = wanted;
@@ -112,9 +118,9 @@ fn normal_bucket(storage: &str, bucket: &str) -> Result<String> {
     }
     let absolute = std::path::absolute(bucket)
         .map_err(|error| Error::BadRequest(format!("bucket `{bucket}` is no usable path: {error}")))?;
-    let text = absolute
-        .to_str()
-        .ok_or_else(|| Error::BadRequest(format!("bucket `{bucket}` is not UTF-8, which the setting can't keep")))?;
+    let text = absolute.to_str().ok_or_else(|| {
+        Error::BadRequest(format!("bucket `{bucket}` is not UTF-8, which the setting can't keep"))
+    })?;
     Ok(format!("{}/", text.trim_end_matches('/')))
 }
 
@@ -143,9 +149,12 @@ pub async fn change_settings(
         return Err(Error::Meta(juicefs_meta::Error::Unsupported(sentence)));
     }
     if change.touches_storage() && !force {
-        open_store(&wanted, access).await?.get("juicefs_uuid", None).await.map(drop).or_else(|error| {
-            if error.is_not_found() { Ok(()) } else { Err(error) }
-        })?;
+        open_store(&wanted, access)
+            .await?
+            .get("juicefs_uuid", None)
+            .await
+            .map(drop)
+            .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
     }
     let stored = if old.key_encrypted || change.encrypt_secret { wanted.encrypted()? } else { wanted };
     save(engine.as_ref(), &old, &stored).await?;

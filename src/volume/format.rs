@@ -61,7 +61,11 @@ pub async fn format(url: &MetaUrl, request: &FormatRequest, access: &StorageAcce
     format_on(engine.as_ref(), request, access).await
 }
 
-async fn format_on(engine: &dyn Engine, request: &FormatRequest, access: &StorageAccess) -> Result<FormatOutcome> {
+async fn format_on(
+    engine: &dyn Engine,
+    request: &FormatRequest,
+    access: &StorageAccess,
+) -> Result<FormatOutcome> {
     let existing = engine.setting().await?;
     let old = existing.as_deref().map(Format::parse).transpose()?;
     if let Some(old) = &old {
@@ -238,7 +242,8 @@ async fn check_empty(store: &dyn Store) -> Result<()> {
     use futures::TryStreamExt;
     let mut items = store.list("", "");
     while let Some(item) = items.try_next().await? {
-        let is_ours = item.is_prefix || item.size == 0 || item.key.starts_with("testing/") || item.key == UUID_KEY;
+        let is_ours =
+            item.is_prefix || item.size == 0 || item.key.starts_with("testing/") || item.key == UUID_KEY;
         if !is_ours {
             return Err(Error::NotEmpty { store: store.to_string(), key: item.key });
         }

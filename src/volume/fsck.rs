@@ -83,7 +83,11 @@ pub async fn fsck(url: &MetaUrl, access: &StorageAccess, progress: &dyn Progress
 
 type Present = HashMap<SliceId, Vec<(u32, u32)>>;
 
-async fn present_blocks(store: &dyn Store, report: &mut FsckReport, progress: &dyn Progress) -> Result<Present> {
+async fn present_blocks(
+    store: &dyn Store,
+    report: &mut FsckReport,
+    progress: &dyn Progress,
+) -> Result<Present> {
     progress.begin("blocks", None);
     let mut present = Present::new();
     let mut objects = store.list("chunks/", "");

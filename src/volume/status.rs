@@ -63,7 +63,9 @@ pub async fn status(url: &MetaUrl, session: Option<u64>) -> Result<Status> {
     drop(rows);
     sessions.sort_by_key(|session| session.sid);
     if let (Some(sid), true) = (session, sessions.is_empty()) {
-        return Err(Error::BadRequest(format!("session {sid} is not there: see `juicefs status` for those that are")));
+        return Err(Error::BadRequest(format!(
+            "session {sid} is not there: see `juicefs status` for those that are"
+        )));
     }
     let stat = volume_stat(&format, engine.usage().await?);
     Ok(Status { setting, sessions, stat })
@@ -79,7 +81,8 @@ async fn session_status(engine: &dyn Engine, row: SessionRow, in_detail: bool) -
             }
         }
     }
-    let expire = jiff::Timestamp::from_second(row.expires_at).map(|time| time.to_string()).unwrap_or_default();
+    let expire =
+        jiff::Timestamp::from_second(row.expires_at).map(|time| time.to_string()).unwrap_or_default();
     let info = serde_json::from_slice(&row.info).unwrap_or_default();
     Ok(SessionStatus { sid: row.sid, expire, info, sustained })
 }
@@ -106,5 +109,10 @@ fn volume_stat(format: &Format, usage: juicefs_meta::types::Usage) -> VolumeStat
         }
         available
     };
-    VolumeStat { used_space, available_space: total.saturating_sub(used_space), used_inodes, available_inodes }
+    VolumeStat {
+        used_space,
+        available_space: total.saturating_sub(used_space),
+        used_inodes,
+        available_inodes,
+    }
 }

@@ -37,9 +37,8 @@ pub async fn load_format(engine: &dyn Engine) -> Result<Format> {
 /// A setting whose secrets can't be opened.
 pub fn store_spec(format: &Format, access: &StorageAccess) -> Result<StoreSpec> {
     let open = format.decrypted()?;
-    let some = |secret: &juicefs_base::SecretString| {
-        (!secret.expose_secret().is_empty()).then(|| secret.clone())
-    };
+    let some =
+        |secret: &juicefs_base::SecretString| (!secret.expose_secret().is_empty()).then(|| secret.clone());
     Ok(StoreSpec {
         storage: open.storage.clone(),
         bucket: open.bucket.clone(),

@@ -1,16 +1,16 @@
 //! Clap types of every command, and the peer's commands that are not here yet.
 
+mod csi;
 mod kubernetes;
 mod mount;
-mod csi;
 mod volume;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::ffi::OsString;
 
+pub(crate) use csi::CsiCommand;
 pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
-pub(crate) use csi::CsiCommand;
 pub(crate) use volume::{ConfigArgs, FormatArgs, FsckArgs, GcArgs, StatusArgs, StoreFlags};
 
 /// A POSIX file system on object storage and a database.
@@ -102,21 +102,57 @@ pub(crate) const fn juicefs_version() -> &'static str {
 
 /// The peer's commands that this client does not have.
 const NOT_YET: &[&str] = &[
-    "quota", "destroy", "restore", "dump", "load", "tier", "changelog", "stats", "profile", "info", "debug", "summary",
-    "gateway", "webdav", "bench", "objbench", "warmup", "rmr", "sync", "clone", "compact", "mdtest",
+    "quota",
+    "destroy",
+    "restore",
+    "dump",
+    "load",
+    "tier",
+    "changelog",
+    "stats",
+    "profile",
+    "info",
+    "debug",
+    "summary",
+    "gateway",
+    "webdav",
+    "bench",
+    "objbench",
+    "warmup",
+    "rmr",
+    "sync",
+    "clone",
+    "compact",
+    "mdtest",
 ];
 
 /// The peer's flags that this client does not have, by command.
 const NOT_YET_FLAGS: &[(&str, &[&str])] = &[
     (
         "format",
-        &["encrypt-rsa-key", "encrypt-algo", "enable-acl", "ranger-rest-url", "ranger-service", "kerberos-config-file", "tag"],
+        &[
+            "encrypt-rsa-key",
+            "encrypt-algo",
+            "enable-acl",
+            "ranger-rest-url",
+            "ranger-service",
+            "kerberos-config-file",
+            "tag",
+        ],
     ),
     (
         "config",
         &[
-            "enable-acl", "ranger-rest-url", "ranger-service", "kerberos-config-file", "user-group-quota", "changelog",
-            "changelog-max-age", "changelog-max-lines", "tier", "tag",
+            "enable-acl",
+            "ranger-rest-url",
+            "ranger-service",
+            "kerberos-config-file",
+            "user-group-quota",
+            "changelog",
+            "changelog-max-age",
+            "changelog-max-lines",
+            "tier",
+            "tag",
         ],
     ),
     ("status", &["more", "m"]),
@@ -137,18 +173,31 @@ pub(crate) fn not_supported_yet(arguments: &[OsString]) -> Option<String> {
     let (_, flags) = NOT_YET_FLAGS.iter().find(|(name, _)| name == command)?;
     words.iter().filter(|word| word.starts_with('-')).find_map(|word| {
         let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
-        flags
-            .contains(&name)
-            .then(|| format!("flag `{word}` of `{command}` is not supported yet; `juicefs {command} --help` lists what is"))
+        flags.contains(&name).then(|| {
+            format!(
+                "flag `{word}` of `{command}` is not supported yet; `juicefs {command} --help` lists what is"
+            )
+        })
     })
 }
 
 /// `--flag=true` and `--flag=false` of a switch, as the peer takes them: the first becomes the bare flag, the
 /// second goes.
 pub(crate) fn split_joined_options(arguments: &mut Vec<OsString>) {
-    const SWITCHES: &[&str] = &["force", "no-update", "hash-prefix", "background", "no-syslog", "flush", "verbose", "quiet", "trace"];
+    const SWITCHES: &[&str] = &[
+        "force",
+        "no-update",
+        "hash-prefix",
+        "background",
+        "no-syslog",
+        "flush",
+        "verbose",
+        "quiet",
+        "trace",
+    ];
     arguments.retain_mut(|argument| {
-        let Some((name, value)) = argument.to_str().and_then(|text| text.strip_prefix("--")?.split_once('=')) else {
+        let Some((name, value)) = argument.to_str().and_then(|text| text.strip_prefix("--")?.split_once('='))
+        else {
             return true;
         };
         if !SWITCHES.contains(&name) {
@@ -181,7 +230,12 @@ mod tests {
 
     #[test]
     fn what_the_peer_has_is_never_called_unknown() {
-        for line in ["juicefs dump redis://x", "juicefs -v sync a b", "juicefs gc x --delete", "juicefs format --enable-acl a b"] {
+        for line in [
+            "juicefs dump redis://x",
+            "juicefs -v sync a b",
+            "juicefs gc x --delete",
+            "juicefs format --enable-acl a b",
+        ] {
             let answer = not_supported_yet(&words(line)).expect(line);
             assert!(answer.contains("not supported yet"), "{answer}");
         }
@@ -196,7 +250,10 @@ mod tests {
         ] {
             let cli = Cli::try_parse_from(words(line)).expect(line);
             let Command::Mount(mount) = cli.command else { panic!("{line}") };
-            assert!(mount.background && mount.flags.iter().any(|(name, value)| name == "cache-size" && value == "512000"));
+            assert!(
+                mount.background
+                    && mount.flags.iter().any(|(name, value)| name == "cache-size" && value == "512000")
+            );
         }
     }
 }

@@ -30,9 +30,16 @@ pub(crate) struct MountArgs {
 
 impl Args for MountArgs {
     fn augment_args(command: Command) -> Command {
-        let switch = |id: &'static str, help: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue).help(help);
+        let switch = |id: &'static str, help: &'static str| {
+            Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
+        };
         let command = command
-            .arg(Arg::new("meta-url").value_name("META-URL").required(true).help("Address of the metadata engine"))
+            .arg(
+                Arg::new("meta-url")
+                    .value_name("META-URL")
+                    .required(true)
+                    .help("Address of the metadata engine"),
+            )
             .arg(
                 Arg::new("mountpoint")
                     .value_name("MOUNTPOINT")
@@ -50,7 +57,13 @@ impl Args for MountArgs {
                     .value_parser(clap::value_parser!(PathBuf))
                     .help("Log file of a background mount"),
             )
-            .arg(Arg::new("o").short('o').value_name("LIST").action(ArgAction::Append).help("Other FUSE options"));
+            .arg(
+                Arg::new("o")
+                    .short('o')
+                    .value_name("LIST")
+                    .action(ArgAction::Append)
+                    .help("Other FUSE options"),
+            );
         FLAGS.iter().fold(command, |command, flag| {
             let hidden = flag.support != Support::Kept;
             let mut arg = Arg::new(flag.name).long(flag.name).hide(hidden).help_heading(flag.group);

@@ -26,7 +26,8 @@ pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
         confirm_shrinking(&url, &change).await?;
     }
     let asks_for_nothing = !is_anything(&change);
-    let (format, diffs) = juicefs_volume::change_settings(&url, &change, &storage_access(), args.force).await?;
+    let (format, diffs) =
+        juicefs_volume::change_settings(&url, &change, &storage_access(), args.force).await?;
     if asks_for_nothing {
         say(&super::status::pretty(&format.to_shown_text())?);
     } else if diffs.is_empty() {
@@ -48,7 +49,9 @@ async fn confirm_shrinking(url: &juicefs_meta::url::MetaUrl, change: &SettingCha
     for ((limit, name, unit), used) in limits.iter().zip([usage.space, usage.inodes]) {
         let used = u64::try_from(used).unwrap_or(0);
         if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit < used) {
-            anyhow::bail!("new {name} {limit} is below the {used} {unit} in use: every write would fail; say --yes to go on");
+            anyhow::bail!(
+                "new {name} {limit} is below the {used} {unit} in use: every write would fail; say --yes to go on"
+            );
         }
     }
     Ok(())

@@ -24,7 +24,10 @@ pub(super) async fn run(args: FormatArgs) -> anyhow::Result<ExitCode> {
     let is_new = juicefs_meta::engines::open(&url).await?.setting().await?.is_none();
     if is_new && settings.bucket.is_none() {
         if settings.storage.as_deref().is_some_and(|storage| storage != "file") {
-            anyhow::bail!("--bucket is missing: name the bucket of storage `{}`", settings.storage.unwrap_or_default());
+            anyhow::bail!(
+                "--bucket is missing: name the bucket of storage `{}`",
+                settings.storage.unwrap_or_default()
+            );
         }
         settings.bucket = Some(default_bucket());
     }

@@ -1,11 +1,11 @@
 //! One file per command: settings in, one call, words out.
 
 mod config;
+mod csi;
 mod format;
 mod kubernetes;
 mod mount;
 mod report;
-mod csi;
 mod status;
 
 use anyhow::Context;
@@ -71,7 +71,8 @@ fn meta_url(text: &str) -> anyhow::Result<MetaUrl> {
 
 fn storage_access() -> StorageAccess {
     // A command a person waits for gives up sooner than a mount does.
-    let retry = RetryPolicy { retries: 1, get_timeout: std::time::Duration::from_secs(20), ..RetryPolicy::default() };
+    let retry =
+        RetryPolicy { retries: 1, get_timeout: std::time::Duration::from_secs(20), ..RetryPolicy::default() };
     StorageAccess { region: environment::aws_region(), retry }
 }
 

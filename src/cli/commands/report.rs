@@ -11,7 +11,8 @@ use crate::progress::Bars;
 pub(super) async fn gc(args: GcArgs) -> anyhow::Result<ExitCode> {
     let url = meta_url(&args.meta_url)?;
     let bars = Bars::on_terminal();
-    let report = juicefs_volume::gc(&url, &storage_access(), environment::gc_skipped_age(), bars.as_ref()).await?;
+    let report =
+        juicefs_volume::gc(&url, &storage_access(), environment::gc_skipped_age(), bars.as_ref()).await?;
     drop(bars);
     if args.json {
         say(&serde_json::to_string_pretty(&report).context("report")?);
@@ -62,5 +63,9 @@ pub(super) async fn fsck(args: FsckArgs) -> anyhow::Result<ExitCode> {
     if report.lost_blocks == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    anyhow::bail!("{} blocks ({} bytes) are lost: restore them from a copy of the bucket", report.lost_blocks, report.lost_bytes)
+    anyhow::bail!(
+        "{} blocks ({} bytes) are lost: restore them from a copy of the bucket",
+        report.lost_blocks,
+        report.lost_bytes
+    )
 }

@@ -10,11 +10,14 @@ use crate::pb::volume_capability::access_mode::Mode;
 pub(crate) fn check_capabilities(capabilities: &[VolumeCapability]) -> Result<(), Status> {
     for capability in capabilities {
         match &capability.access_type {
-            Some(AccessType::Mount(mount)) if matches!(mount.fs_type.as_str(), "" | juicefs_k8s::FS_TYPE) => {}
+            Some(AccessType::Mount(mount)) if matches!(mount.fs_type.as_str(), "" | juicefs_k8s::FS_TYPE) => {
+            }
             // Upstream's classes carry whatever fsType an operator wrote; only what can't be served is refused.
             Some(AccessType::Mount(_)) => {}
             Some(AccessType::Block(_)) => {
-                return Err(Status::invalid_argument("block volumes are not served: ask for volumeMode Filesystem"));
+                return Err(Status::invalid_argument(
+                    "block volumes are not served: ask for volumeMode Filesystem",
+                ));
             }
             None => return Err(Status::invalid_argument("a capability names no access type")),
         }

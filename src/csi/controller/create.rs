@@ -91,13 +91,19 @@ impl Controller {
             namespace: Some(namespace),
             ..ObjectReference::default()
         };
-        let text = format!("the capacity of {capacity} bytes is not enforced yet: the claim may use the whole file system");
+        let text = format!(
+            "the capacity of {capacity} bytes is not enforced yet: the claim may use the whole file system"
+        );
         events.publish(&object, &Note::warning("CapacityNotEnforced", "Provision", text)).await;
     }
 }
 
 /// `pathPattern` filled in, else the volume's own name, as upstream.
-fn volume_path(settings: &VolumeSettings, id: &str, parameters: &HashMap<String, String>) -> Result<String, Status> {
+fn volume_path(
+    settings: &VolumeSettings,
+    id: &str,
+    parameters: &HashMap<String, String>,
+) -> Result<String, Status> {
     let Some(pattern) = &settings.attributes.path_pattern else {
         return sub_path(id).map_err(|error| Status::invalid_argument(error.to_string()));
     };
@@ -127,7 +133,9 @@ fn mount_flags(capabilities: &[pb::VolumeCapability]) -> Vec<String> {
 fn check_options(settings: &VolumeSettings) -> Result<(), Status> {
     let mut options = MountOptions::default();
     for (name, value) in settings.options.client_options() {
-        options.set(name, value.unwrap_or_default()).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        options
+            .set(name, value.unwrap_or_default())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
     }
     Ok(())
 }

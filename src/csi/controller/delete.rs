@@ -32,7 +32,9 @@ impl Controller {
             tracing::info!(id, "nothing to remove: no record and no volume of that name");
             return Ok(());
         };
-        if let Some(other) = volume.other_records(&id).await?.into_iter().find(|record| record.overlaps(&path)) {
+        if let Some(other) =
+            volume.other_records(&id).await?.into_iter().find(|record| record.overlaps(&path))
+        {
             tracing::info!(id, path, other = other.path, "the directory stays: another volume lies there");
         } else {
             volume.retire(&id, &path).await?;
@@ -47,11 +49,15 @@ impl Controller {
         let Some(kubernetes) = &self.kubernetes else { return Ok(None) };
         let volumes: Api<PersistentVolume> = Api::all(kubernetes.clone());
         let found = volumes.get_opt(id).await;
-        let Some(found) = found.map_err(|error| Status::unavailable(format!("PersistentVolume {id}: {error}")))? else {
+        let Some(found) =
+            found.map_err(|error| Status::unavailable(format!("PersistentVolume {id}: {error}")))?
+        else {
             return Ok(None);
         };
         let provisioned = found.metadata.annotations.as_ref().is_some_and(|annotations| {
-            annotations.get("pv.kubernetes.io/provisioned-by").is_some_and(|by| by == juicefs_k8s::DRIVER_NAME)
+            annotations
+                .get("pv.kubernetes.io/provisioned-by")
+                .is_some_and(|by| by == juicefs_k8s::DRIVER_NAME)
         });
         let source = found.spec.and_then(|spec| spec.csi).filter(|csi| csi.volume_handle == id);
         let path = source.and_then(|csi| csi.volume_attributes?.get("subPath").cloned());
@@ -96,8 +102,12 @@ impl Controller {
 fn purge_in_background(volume: Volume, settings: juicefs_k8s::settings::VolumeSettings) {
     tokio::spawn(async move {
         match volume.purge().await {
-            Ok(removed) => tracing::info!(volume = settings.secret.volume_name, removed, "removed what was deleted"),
-            Err(error) => tracing::warn!("removing what was deleted stopped, the next deletion goes on: {error}"),
+            Ok(removed) => {
+                tracing::info!(volume = settings.secret.volume_name, removed, "removed what was deleted")
+            }
+            Err(error) => {
+                tracing::warn!("removing what was deleted stopped, the next deletion goes on: {error}")
+            }
         }
     });
 }

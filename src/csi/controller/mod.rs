@@ -89,7 +89,8 @@ fn new_settings(
     flags: &[String],
 ) -> Result<VolumeSettings, Status> {
     let parameters = parameters.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    VolumeSettings::for_new_volume(&secret_map(secrets), &parameters, flags).map_err(|error| status::of_settings(&error))
+    VolumeSettings::for_new_volume(&secret_map(secrets), &parameters, flags)
+        .map_err(|error| status::of_settings(&error))
 }
 
 #[tonic::async_trait]
@@ -133,8 +134,12 @@ impl pb::controller_server::Controller for Controller {
             mutable_parameters: request.mutable_parameters,
         };
         Ok(Response::new(match check_capabilities(&request.volume_capabilities) {
-            Ok(()) => pb::ValidateVolumeCapabilitiesResponse { confirmed: Some(confirmed), message: String::new() },
-            Err(status) => pb::ValidateVolumeCapabilitiesResponse { confirmed: None, message: status.message().into() },
+            Ok(()) => {
+                pb::ValidateVolumeCapabilitiesResponse { confirmed: Some(confirmed), message: String::new() }
+            }
+            Err(status) => {
+                pb::ValidateVolumeCapabilitiesResponse { confirmed: None, message: status.message().into() }
+            }
         }))
     }
 

@@ -33,7 +33,9 @@ impl Volume {
         };
         let meta = tokio::time::timeout(OPEN_TIMEOUT, open)
             .await
-            .map_err(|_| Status::unavailable(format!("metadata does not answer within {} s", OPEN_TIMEOUT.as_secs())))?
+            .map_err(|_| {
+                Status::unavailable(format!("metadata does not answer within {} s", OPEN_TIMEOUT.as_secs()))
+            })?
             .map_err(|error| status::of_meta("metadata", &error))?;
         let format = meta.format();
         if format.name != secret.volume_name {
@@ -135,9 +137,9 @@ impl Volume {
     }
 
     pub(crate) async fn write_record(&self, id: &str, record: &VolumeRecord) -> Result<(), Status> {
-        let target = record
-            .to_target()
-            .ok_or_else(|| Status::invalid_argument(format!("path {} is too long for a record", record.path)))?;
+        let target = record.to_target().ok_or_else(|| {
+            Status::invalid_argument(format!("path {} is too long for a record", record.path))
+        })?;
         let own = self.make_directory(Ino::ROOT, RECORDS, 0o700).await?;
         let records = self.make_directory(own, VOLUMES, 0o700).await?;
         let name = record_name(id);
@@ -170,7 +172,10 @@ impl Volume {
         let own = self.make_directory(Ino::ROOT, RECORDS, 0o700).await?;
         let deleted = self.make_directory(own, DELETED, 0o700).await?;
         let waiting = named(&format!("{}.{ino}", record_name(id)))?;
-        let moved = self.meta.rename(&self.caller, parent, &named(name)?, deleted, &waiting, RenameFlags::default()).await;
+        let moved = self
+            .meta
+            .rename(&self.caller, parent, &named(name)?, deleted, &waiting, RenameFlags::default())
+            .await;
         match moved {
             Err(error) if error.errno() != Errno::ENOENT => Err(status::of_meta(path, &error)),
             _ => Ok(()),

@@ -55,7 +55,8 @@ pub(crate) struct Node {
 /// No API server, a socket or an address that can't be had.
 pub async fn run_node(settings: NodeSettings) -> Result<(), Error> {
     let kubernetes = Client::try_default().await?;
-    let events = EventSink::new(kubernetes.clone(), "juicefs-csi-node", Some(settings.serve.instance.clone()));
+    let events =
+        EventSink::new(kubernetes.clone(), "juicefs-csi-node", Some(settings.serve.instance.clone()));
     let socket = server::socket_path(&settings.serve.endpoint);
     let endpoint = if settings.endpoint_on_host.is_empty() {
         socket.display().to_string()
@@ -71,7 +72,8 @@ pub async fn run_node(settings: NodeSettings) -> Result<(), Error> {
     let plugin = tonic::transport::Server::builder()
         .add_service(pb::identity_server::IdentityServer::new(Identity))
         .add_service(pb::node_server::NodeServer::new(node));
-    let registrar = tonic::transport::Server::builder().add_service(RegistrationServer::new(Registration { endpoint }));
+    let registrar =
+        tonic::transport::Server::builder().add_service(RegistrationServer::new(Registration { endpoint }));
     tracing::info!(socket = %socket.display(), "node plugin serves");
     let ended = tokio::select! {
         ended = server::serve(plugin, listener) => ended,
@@ -119,7 +121,8 @@ impl pb::node_server::Node for Node {
         &self,
         _request: Request<pb::NodeGetCapabilitiesRequest>,
     ) -> Result<Response<pb::NodeGetCapabilitiesResponse>, Status> {
-        let capabilities = [rpc::Type::GetVolumeStats, rpc::Type::VolumeCondition, rpc::Type::SingleNodeMultiWriter];
+        let capabilities =
+            [rpc::Type::GetVolumeStats, rpc::Type::VolumeCondition, rpc::Type::SingleNodeMultiWriter];
         let capabilities = capabilities
             .map(|kind| pb::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: kind as i32 })) });
         Ok(Response::new(pb::NodeGetCapabilitiesResponse { capabilities: capabilities.to_vec() }))

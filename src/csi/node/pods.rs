@@ -38,8 +38,11 @@ impl Node {
             Err(kube::Error::Api(answer)) if answer.code == 409 => {}
             Err(error) => return Err(unavailable(&format!("mount pod {name}"), &error)),
         }
-        let running = |pod: Option<&Pod>| pod.is_none_or(|pod| is_ready(pod) || matches!(phase(pod), "Failed" | "Succeeded"));
-        let waited = tokio::time::timeout(RUNNING_TIMEOUT, await_condition(pods.clone(), &name, running)).await;
+        let running = |pod: Option<&Pod>| {
+            pod.is_none_or(|pod| is_ready(pod) || matches!(phase(pod), "Failed" | "Succeeded"))
+        };
+        let waited =
+            tokio::time::timeout(RUNNING_TIMEOUT, await_condition(pods.clone(), &name, running)).await;
         let pod = match waited {
             Ok(Ok(pod)) => pod,
             Ok(Err(error)) => return Err(unavailable(&format!("mount pod {name}"), &error)),
@@ -70,7 +73,13 @@ impl Node {
 
     /// Mount pods of a volume on this node.
     pub(super) async fn pods_of(&self, id: &str) -> Result<Vec<Pod>, Status> {
-        let selector = format!("{}={},{}={}", labels::APP_NAME, labels::MOUNT_POD_APP, labels::VOLUME_ID, juicefs_k8s::name::label_value(id));
+        let selector = format!(
+            "{}={},{}={}",
+            labels::APP_NAME,
+            labels::MOUNT_POD_APP,
+            labels::VOLUME_ID,
+            juicefs_k8s::name::label_value(id)
+        );
         let fields = format!("spec.nodeName={}", self.settings.serve.instance);
         let list = self.pods().list(&ListParams::default().labels(&selector).fields(&fields)).await;
         Ok(list.map_err(|error| unavailable("mount pods", &error))?.items)
@@ -85,7 +94,9 @@ fn is_ready(pod: &Pod) -> bool {
     let status = pod.status.as_ref();
     phase(pod) == "Running"
         && pod.metadata.deletion_timestamp.is_none()
-        && status.and_then(|status| status.container_statuses.as_ref()).is_some_and(|all| all.iter().all(|one| one.ready))
+        && status
+            .and_then(|status| status.container_statuses.as_ref())
+            .is_some_and(|all| all.iter().all(|one| one.ready))
 }
 
 /// What the kubelet says of a pod that does not run.
@@ -97,13 +108,14 @@ fn why(pod: &Pod) -> String {
         let waiting = state.waiting.map(|waiting| {
             format!("{} {}", waiting.reason.unwrap_or_default(), waiting.message.unwrap_or_default())
         });
-        let ended = state.terminated.map(|ended| {
-            format!("exit code {} {}", ended.exit_code, ended.message.unwrap_or_default())
-        });
+        let ended = state
+            .terminated
+            .map(|ended| format!("exit code {} {}", ended.exit_code, ended.message.unwrap_or_default()));
         waiting.or(ended)
     });
     let of_conditions = status.and_then(|status| status.conditions.clone()).unwrap_or_default();
-    let of_conditions = of_conditions.into_iter().filter(|one| one.status != "True").filter_map(|one| one.message);
+    let of_conditions =
+        of_conditions.into_iter().filter(|one| one.status != "True").filter_map(|one| one.message);
     let words: Vec<String> = of_containers.chain(of_conditions).collect();
     if words.is_empty() { format!("phase {}", phase(pod)) } else { words.join("; ") }
 }

@@ -101,7 +101,10 @@ impl Node {
             let path = sub_path(path).map_err(|error| status::of_settings(&error))?;
             if volume.find(&path).await?.is_none() {
                 if options.read_only {
-                    return Err(Status::not_found(format!("directory {path} is not in volume {}", format.name)));
+                    return Err(Status::not_found(format!(
+                        "directory {path} is not in volume {}",
+                        format.name
+                    )));
                 }
                 volume.check_writable()?;
                 volume.make_path(&path, DIRECTORY_MODE).await?;
@@ -136,7 +139,12 @@ impl Node {
     }
 
     /// The kernel mount that `running` serves, made if it is not there. Its path.
-    async fn kernel_mount(&self, wanted: &Wanted, mut settings: MountSettings, running: &Pod) -> Result<PathBuf, Status> {
+    async fn kernel_mount(
+        &self,
+        wanted: &Wanted,
+        mut settings: MountSettings,
+        running: &Pod,
+    ) -> Result<PathBuf, Status> {
         let uid = running.uid().unwrap_or_default();
         let path = table::mount_path(&self.settings.kubelet_dir, &wanted.id, &uid);
         let socket = pod::socket_on_host(&self.settings.kubelet_dir, &uid);
@@ -188,9 +196,8 @@ fn read(request: pb::NodePublishVolumeRequest) -> Result<Wanted, Status> {
             return Err(Status::invalid_argument(format!("{name} is missing")));
         }
     }
-    let capability = request
-        .volume_capability
-        .ok_or_else(|| Status::invalid_argument("volume_capability is missing"))?;
+    let capability =
+        request.volume_capability.ok_or_else(|| Status::invalid_argument("volume_capability is missing"))?;
     check_capabilities(std::slice::from_ref(&capability))?;
     let flags = match &capability.access_type {
         Some(AccessType::Mount(mount)) => mount.mount_flags.clone(),

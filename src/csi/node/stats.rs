@@ -21,7 +21,11 @@ pub(super) async fn of_volume(
     }
     let path = PathBuf::from(request.volume_path);
     if !table::read()?.at(&path).is_some_and(juicefs_mount::MountEntry::is_juicefs) {
-        return Err(Status::not_found(format!("{} is no mount of volume {}", path.display(), request.volume_id)));
+        return Err(Status::not_found(format!(
+            "{} is no mount of volume {}",
+            path.display(),
+            request.volume_id
+        )));
     }
     let looked = blocking("statfs", STATS_TIMEOUT, move || {
         statvfs(&path).map_err(|errno| Status::unavailable(format!("statfs {}: {errno}", path.display())))
@@ -43,12 +47,18 @@ pub(super) async fn of_volume(
                     usage(blocks.saturating_mul(size), available.saturating_mul(size), Unit::Bytes),
                     usage(files, free, Unit::Inodes),
                 ],
-                volume_condition: Some(pb::VolumeCondition { abnormal: false, message: "the mount answers".into() }),
+                volume_condition: Some(pb::VolumeCondition {
+                    abnormal: false,
+                    message: "the mount answers".into(),
+                }),
             }
         }
         Err(status) => pb::NodeGetVolumeStatsResponse {
             usage: Vec::new(),
-            volume_condition: Some(pb::VolumeCondition { abnormal: true, message: status.message().to_owned() }),
+            volume_condition: Some(pb::VolumeCondition {
+                abnormal: true,
+                message: status.message().to_owned(),
+            }),
         },
     })
 }

@@ -75,6 +75,9 @@ mod tests {
     fn an_id_is_one_component() {
         let path = mount_path(Path::new("/k"), "a/../b", "0a1b2c3d-1111");
         assert_eq!(path.parent(), Some(&*mounts_dir(Path::new("/k"))));
-        assert_eq!(mount_path(Path::new("/k"), "pvc-1", "0a1b2c3d-1111"), mounts_dir(Path::new("/k")).join("pvc-1-0a1b2c3d"));
+        assert_eq!(
+            mount_path(Path::new("/k"), "pvc-1", "0a1b2c3d-1111"),
+            mounts_dir(Path::new("/k")).join("pvc-1-0a1b2c3d")
+        );
     }
 }

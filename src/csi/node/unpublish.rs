@@ -67,7 +67,8 @@ impl Node {
 
 /// The target goes: never recursively, and only once nothing is mounted on it.
 fn unbind(target: &Path) -> Result<(), Status> {
-    let failed = |error: &dyn std::fmt::Display| Status::unavailable(format!("{}: {error}", target.display()));
+    let failed =
+        |error: &dyn std::fmt::Display| Status::unavailable(format!("{}: {error}", target.display()));
     while table::read()?.at(target).is_some() {
         match umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL) => {}

@@ -35,7 +35,9 @@ impl FileStore {
     pub fn new(bucket: &str) -> Result<Self> {
         let root = bucket.strip_prefix("file://").unwrap_or(bucket);
         if !root.starts_with('/') {
-            return Err(Error::BadSpec(format!("bucket `{bucket}` of storage `file` must be an absolute path")));
+            return Err(Error::BadSpec(format!(
+                "bucket `{bucket}` of storage `file` must be an absolute path"
+            )));
         }
         Ok(Self { root: root.to_owned() })
     }
@@ -152,8 +154,15 @@ impl Store for FileStore {
 
 impl FileStore {
     /// Depth first in byte order of the full keys; false when the reader has gone.
-    fn walk(&self, folder: &str, prefix: &str, after: &str, emit: &mut dyn FnMut(Result<Listed>) -> bool) -> bool {
-        let entries = match fs::read_dir(self.path(folder)).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+    fn walk(
+        &self,
+        folder: &str,
+        prefix: &str,
+        after: &str,
+        emit: &mut dyn FnMut(Result<Listed>) -> bool,
+    ) -> bool {
+        let entries = match fs::read_dir(self.path(folder)).and_then(Iterator::collect::<io::Result<Vec<_>>>)
+        {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
             Err(error) => return emit(Err(self.error(folder, &error))),

@@ -100,7 +100,8 @@ impl Store for Faulty {
     }
 
     fn list<'a>(&'a self, prefix: &'a Key, after: &'a Key) -> BoxStream<'a, Result<Listed>> {
-        let met = futures::stream::once(self.meet(prefix)).filter_map(|met| std::future::ready(met.err().map(Err)));
+        let met =
+            futures::stream::once(self.meet(prefix)).filter_map(|met| std::future::ready(met.err().map(Err)));
         met.chain(self.inner.list(prefix, after)).boxed()
     }
 

@@ -57,7 +57,13 @@ impl Retrying {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    async fn tries<T, F>(&self, verb: &str, key: &Key, timeout: Duration, mut request: impl FnMut() -> F) -> Result<T>
+    async fn tries<T, F>(
+        &self,
+        verb: &str,
+        key: &Key,
+        timeout: Duration,
+        mut request: impl FnMut() -> F,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
@@ -178,7 +184,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp");
         let faulty = faulty_store(&folder).await;
         faulty.fail_next(1, Fault::PermissionDenied);
-        let policy = RetryPolicy { get_timeout: Duration::from_millis(300), retries: 3, ..RetryPolicy::default() };
+        let policy =
+            RetryPolicy { get_timeout: Duration::from_millis(300), retries: 3, ..RetryPolicy::default() };
         let store = Retrying::new(faulty.clone(), policy);
         assert!(matches!(store.get("k", None).await, Err(Error::PermissionDenied { .. })));
         faulty.fail_next(u32::MAX, Fault::Hang);

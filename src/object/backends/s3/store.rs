@@ -55,7 +55,9 @@ pub async fn open(spec: &StoreSpec) -> Result<S3Store> {
             None,
             "volume",
         );
-        aws_sdk_s3::Config::builder().behavior_version(BehaviorVersion::latest()).credentials_provider(credentials)
+        aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(credentials)
     };
     config = config
         .region(Region::new(region))
@@ -122,7 +124,12 @@ impl Store for S3Store {
             let request = self.client.get_object().bucket(&self.bucket).key(key).set_range(header);
             let answer = request.send().await.map_err(|cause| self.error(key, &cause))?;
             let expected = answer.metadata().and_then(|metadata| {
-                metadata.iter().find(|(name, _)| name.eq_ignore_ascii_case(CRC_METADATA))?.1.parse::<u32>().ok()
+                metadata
+                    .iter()
+                    .find(|(name, _)| name.eq_ignore_ascii_case(CRC_METADATA))?
+                    .1
+                    .parse::<u32>()
+                    .ok()
             });
             let body = answer.body.collect().await.map_err(|cause| Error::Unreachable {
                 store: self.label.clone(),
@@ -195,7 +202,12 @@ impl Store for S3Store {
         pages
             .flat_map(move |page| {
                 let items = match page {
-                    Ok(page) => page.contents.unwrap_or_default().into_iter().map(|object| Ok(listed(&object))).collect(),
+                    Ok(page) => page
+                        .contents
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|object| Ok(listed(&object)))
+                        .collect(),
                     Err(cause) => vec![Err(self.error(prefix, &cause))],
                 };
                 futures::stream::iter(items)

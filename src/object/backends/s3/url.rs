@@ -109,7 +109,13 @@ mod tests {
         check("https://my.b.s3.cn-north-1.amazonaws.com.cn", "my.b", None, "cn-north-1", false);
         check("https://s3.us-east-2.amazonaws.com/b", "b", None, "us-east-2", false);
         check("http://127.0.0.1:9000/b", "b", Some("http://127.0.0.1:9000"), "us-east-1", true);
-        check("http://minio.storage:9000/data/", "data", Some("http://minio.storage:9000"), "us-east-1", true);
+        check(
+            "http://minio.storage:9000/data/",
+            "data",
+            Some("http://minio.storage:9000"),
+            "us-east-1",
+            true,
+        );
         check("https://b.example.com:8443", "b", Some("https://example.com:8443"), "us-east-1", false);
         check("b.example.com", "b", Some("https://example.com"), "us-east-1", false);
         check("plain", "plain", None, "us-east-1", false);

@@ -57,7 +57,9 @@ async fn an_endpoint_that_is_not_there_is_named() {
         ..StoreSpec::default()
     };
     let error = open(&spec).await.expect("spec").get("k", None).await.expect_err("nobody there");
-    assert!(matches!(error, juicefs_object::Error::Unreachable { .. }) && error.to_string().contains("127.0.0.1"));
+    assert!(
+        matches!(error, juicefs_object::Error::Unreachable { .. }) && error.to_string().contains("127.0.0.1")
+    );
 }
 
 #[tokio::test]

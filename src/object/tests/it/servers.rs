@@ -26,7 +26,16 @@ impl S3Server {
         let folder = tempfile::tempdir().expect("temp");
         let port = free_port();
         let child = Command::new(rclone)
-            .args(["serve", "s3", "--addr", &format!("127.0.0.1:{port}"), "--auth-key", "ACCESSKEY0,secretkey0", "--config", ""])
+            .args([
+                "serve",
+                "s3",
+                "--addr",
+                &format!("127.0.0.1:{port}"),
+                "--auth-key",
+                "ACCESSKEY0,secretkey0",
+                "--config",
+                "",
+            ])
             .arg(folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
