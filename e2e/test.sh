@@ -23,7 +23,7 @@ stage() { # NAME SECONDS_MAX COMMAND...
         tail -n 60 "$logs/$name.log" | sed 's/^/      | /'
     fi
 }
-unit() { stage unit 2400 cargo test --workspace --lib --bins --tests --quiet; }
+unit() { stage unit 2400 cargo test --workspace --lib --bins --tests --examples --quiet; }
 binary() { stage binary 1800 cargo build --profile e2e --bin juicefs; }
 
 case ${1:-all} in
