@@ -66,17 +66,18 @@ class S3(Server):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.port, ports = free_port(), [free_port() for _ in range(3)]
+        self.port = free_port()
         self.data = os.path.join(folder, "weed")
         os.makedirs(self.data)
         config = os.path.join(folder, "s3.json")
         with open(config, "w") as f:
             json.dump({"identities": [{"name": "t", "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
                                        "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]}, f)
-        self.command = [os.environ["WEED"], "server", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-                        f"-master.port={ports[0]}", f"-volume.port={ports[1]}", "-filer", f"-filer.port={ports[2]}",
-                        "-s3", f"-s3.port={self.port}", f"-s3.config={config}", "-volume.max=60",
-                        "-master.volumeSizeLimitMB=64", "-master.telemetry=false"]
+        # Every port by hand: the others would be ports + 10000, past the last one there is, or the same for all.
+        ports = [f"-{name}={free_port()}" for part in ("master", "volume", "filer") for name in (f"{part}.port", f"{part}.port.grpc")]
+        self.command = [os.environ["WEED"], "server", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", *ports,
+                        "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                        f"-s3.config={config}", "-volume.max=60", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"]
         self.start()
 
     def start(self):
