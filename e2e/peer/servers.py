@@ -1,32 +1,47 @@
 """Servers of a test's own: free loopback ports, a folder that goes, ended with the test."""
-import json, os, shutil, signal, socket, subprocess, tempfile, time
+import glob, http.client, json, os, random, shutil, signal, socket, subprocess, tempfile, time
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_for_port(port, seconds=40):
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"nobody listens on {port}")
-            time.sleep(0.05)
+def free_ports(count):
+    """Below the ports that the kernel gives to connections, so that none takes one before its server does."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        end = min(int(f.read().split()[0]), 32768)
+    sockets, ports = [], []
+    try:
+        while len(ports) < count:
+            s, port = socket.socket(), random.randrange(10000, end)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                s.close()
+                continue
+            sockets.append(s), ports.append(port)
+    finally:
+        for s in sockets:
+            s.close()
+    return ports
 
 
 class Server:
+    SECONDS_TO_ANSWER = 90  # a busy machine
+
     def __init__(self, folder):
-        self.folder, self.process = folder, None
+        self.process = None
+        self.log = os.path.join(folder, type(self).__name__ + ".log")
 
     def spawn(self, *command):
-        log = open(os.path.join(self.folder, type(self).__name__ + ".log"), "ab")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        """Starts it and waits until it answers; what it said is shown when it does not."""
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + self.SECONDS_TO_ANSWER
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                ended = self.process.poll()
+                self.stop(signal.SIGKILL)
+                with open(self.log, errors="replace") as log:
+                    said = "".join(log.readlines()[-20:])
+                raise RuntimeError(f"{command[0]} does not answer (exit code {ended}):\n{said}")
+            time.sleep(0.05)
 
     def stop(self, sig=signal.SIGTERM):
         if self.process and self.process.poll() is None:
@@ -43,17 +58,16 @@ class Redis(Server):
 
     def __init__(self, folder, port=None, *options):
         super().__init__(folder)
-        self.port, self.options = port or free_port(), options
+        self.folder, self.port, self.options = folder, port or free_ports(1)[0], options
         self.start()
 
     def start(self):
         self.spawn("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder,
                    "--appendonly", "yes", "--appendfsync", "always", "--save", "", *self.options)
-        wait_for_port(self.port)
-        deadline = time.monotonic() + 20
-        while subprocess.run(["redis-cli", "-p", str(self.port), "ping"], capture_output=True).stdout.strip() not in (b"PONG", b"NOAUTH Authentication required."):
-            assert time.monotonic() < deadline, "redis does not answer"
-            time.sleep(0.05)
+
+    def answers(self):
+        said = subprocess.run(["redis-cli", "-p", str(self.port), "ping"], capture_output=True).stdout.strip()
+        return said in (b"PONG", b"NOAUTH Authentication required.")
 
     def url(self, db=1, port=None):
         return f"redis://127.0.0.1:{port or self.port}/{db}"
@@ -66,35 +80,41 @@ class S3(Server):
 
     def __init__(self, folder):
         super().__init__(folder)
-        self.port = free_port()
         self.data = os.path.join(folder, "weed")
         os.makedirs(self.data)
         config = os.path.join(folder, "s3.json")
         with open(config, "w") as f:
             json.dump({"identities": [{"name": "t", "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
                                        "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]}, f)
-        # Every port by hand: the others would be ports + 10000, past the last one there is, or the same for all.
-        ports = [f"-{name}={free_port()}" for part in ("master", "volume", "filer") for name in (f"{part}.port", f"{part}.port.grpc")]
-        self.command = [os.environ["WEED"], "server", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", *ports,
-                        "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                        f"-s3.config={config}", "-volume.max=60", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"]
+        # Its defaults are the HTTP port + 10000, which may not exist, and fixed ports, which others may have.
+        roles = ["master", "volume", "filer", "s3"]
+        self.ports = free_ports(2 * len(roles))
+        self.port = self.ports[6]
+        listen = [f"-{role}.port{kind}={self.ports[2 * n + m]}" for n, role in enumerate(roles) for m, kind in enumerate(["", ".grpc"])]
+        self.command = [os.environ["WEED"], "server", f"-dir={self.data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *listen,
+                        "-filer", "-s3", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=60",
+                        "-master.volumeSizeLimitMB=64", "-master.telemetry=false"]
         self.start()
 
     def start(self):
         self.spawn(*self.command)
-        wait_for_port(self.port)
-        import http.client
-        deadline = time.monotonic() + 60
-        while True:  # a bucket listing that is refused for its missing signature means the filer answers
-            try:
-                c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
-                c.request("GET", "/")
-                if c.getresponse().status in (200, 403):
-                    return
-            except OSError:
-                pass
-            assert time.monotonic() < deadline, "the S3 server does not answer"
-            time.sleep(0.2)
+
+    def answers(self):
+        """A bucket listing that is refused for its missing signature: the filer answers."""
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            c.request("GET", "/")
+            return c.getresponse().status in (200, 403)
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            c.close()
+
+    def stop(self, sig=signal.SIGTERM):
+        super().stop(sig)
+        for port in self.ports:
+            for left in glob.glob(f"/tmp/seaweedfs-*-{port}.sock"):
+                os.unlink(left)
 
     def bucket(self, name, port=None):
         return f"http://127.0.0.1:{port or self.port}/{name}"
