@@ -24,18 +24,23 @@ stage() { # NAME SECONDS_MAX COMMAND...
     fi
 }
 unit() { stage unit 2400 cargo test --workspace --lib --bins --tests --examples --quiet; }
+tidy() { # the rules of the house, and whether generated files are what their generators write
+    stage tidy 300 bash -c 'cargo xtask generate --check && cargo xtask tidy'
+}
 binary() { stage binary 1800 cargo build --profile e2e --bin juicefs; }
 
 case ${1:-all} in
 check)
     stage tools 900 e2e/tools/install.sh
     stage format 120 cargo fmt --all --check
-    stage clippy 900 cargo clippy --workspace --all-targets --quiet
+    stage clippy 900 cargo clippy --workspace --all-targets --quiet -- -D warnings
+    tidy
     unit
     ;;
 all)
     stage tools 900 e2e/tools/install.sh
     unit
+    tidy
     binary
     stage bad-input 300 e2e/bad-input.sh
     stage demo 300 e2e/demo.sh "$JUICEFS"

@@ -5,6 +5,7 @@ mod audit;
 mod dockerfile;
 mod generate;
 mod image;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,8 +18,9 @@ fn main() -> ExitCode {
         "audit" => audit::run(&arguments),
         "generate" => generate::run(&arguments),
         "image" => image::run(&arguments),
+        "tidy" => tidy::run(&arguments),
         _ => Err(anyhow::anyhow!(
-            "cargo xtask NAME, where NAME is one of: audit, generate, image\n{}",
+            "cargo xtask NAME, where NAME is one of: audit, generate, image, tidy\n{}",
             image::USAGE
         )),
     };

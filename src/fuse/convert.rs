@@ -1,7 +1,7 @@
 //! Attributes and times between the volume's words and the kernel's.
 
 use fuser::{FileAttr, FileType, INodeNo};
-use juicefs_meta::{Attr, Ino, Kind, Time};
+use juicefs_vfs::{Attr, Ino, Kind, Time};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What `st_blksize` says, as the peer does.

@@ -2,8 +2,7 @@
 //! that a request in work may hold.
 
 use fuser::{INodeNo, Notifier};
-use juicefs_meta::Ino;
-use juicefs_vfs::Invalidate;
+use juicefs_vfs::{Ino, Invalidate};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 

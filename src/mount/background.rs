@@ -57,6 +57,7 @@ pub(crate) fn run(log: &Path, work: impl FnOnce(&mut Option<Parent>) -> Result<(
             drop(reader);
             let mut parent = Some(Parent(File::from(writer)));
             let end = leave(&log_file).and_then(|()| work(&mut parent));
+            #[expect(clippy::exit, reason = "the caller's stack belongs to the parent")]
             std::process::exit(finish(end, parent));
         }
     }

@@ -54,10 +54,10 @@ pub async fn status(url: &MetaUrl, session: Option<u64>) -> Result<Status> {
     let mut sessions = Vec::new();
     let mut rows = engine.scan(Scan::Sessions);
     while let Some(item) = rows.try_next().await? {
-        if let Item::Session(row) = item {
-            if session.is_none_or(|sid| sid == row.sid) {
-                sessions.push(session_status(engine.as_ref(), row, session.is_some()).await?);
-            }
+        if let Item::Session(row) = item
+            && session.is_none_or(|sid| sid == row.sid)
+        {
+            sessions.push(session_status(engine.as_ref(), row, session.is_some()).await?);
         }
     }
     drop(rows);

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::snapshot::{DirStat, Edge, Node, Slice, Snapshot};
 
+#[expect(clippy::too_many_lines, reason = "one statement a table")]
 pub fn read(path: &str) -> anyhow::Result<Snapshot> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database = Connection::open_with_flags(path, flags)?;

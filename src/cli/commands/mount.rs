@@ -26,10 +26,10 @@ fn settings(args: &MountArgs) -> anyhow::Result<MountSettings> {
     settings.options.version = juicefs_version().to_owned();
     settings.options.fuse_options.clone_from(&args.fuse_options);
     for (name, value) in &args.flags {
-        if let Some(why) = settings.options.set(name, value)? {
-            if name != "no-usage-report" {
-                tracing::warn!("--{name} has no effect: {why}");
-            }
+        if let Some(why) = settings.options.set(name, value)?
+            && name != "no-usage-report"
+        {
+            tracing::warn!("--{name} has no effect: {why}");
         }
     }
     settings.secrets.access_key = environment::access_key().map(SecretString::from);

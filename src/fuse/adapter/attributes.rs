@@ -2,8 +2,7 @@
 
 use super::{Adapter, permissions};
 use crate::request::{Answer, Request};
-use juicefs_meta::{Ino, SetAttr, SetTime, Time};
-use juicefs_vfs::Attributes;
+use juicefs_vfs::{Attributes, Ino, SetAttr, SetTime, Time};
 
 /// What a `setattr` asks for. A time of `None` within `Some` means now.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use super::Adapter;
 use crate::request::Request;
-use juicefs_meta::Caller;
+use juicefs_vfs::Caller;
 
 impl Adapter {
     pub(super) fn caller(&self, request: &Request) -> Caller {

@@ -4,8 +4,7 @@ use super::{Adapter, Place, errno, permissions};
 use crate::request::{Answer, OpenedFile, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_meta::{Ino, OpenFlags};
-use juicefs_vfs::Created;
+use juicefs_vfs::{Created, Ino, OpenFlags};
 use std::ops::Range;
 
 impl Adapter {

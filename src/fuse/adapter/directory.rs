@@ -4,7 +4,7 @@ use super::{Adapter, errno};
 use crate::request::{Answer, Listing, OpenedDirectory, Request};
 use crate::task;
 use juicefs_base::Errno;
-use juicefs_meta::Ino;
+use juicefs_vfs::Ino;
 
 /// Lines asked of the vfs at a time; more are asked for while the kernel's buffer has room.
 const LINES_AT_ONCE: usize = 128;

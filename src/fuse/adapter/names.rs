@@ -5,8 +5,7 @@ use crate::convert::kind_of_mode;
 use crate::request::{Answer, Looked, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_meta::{Ino, NewNode, RenameFlags};
-use juicefs_vfs::Found;
+use juicefs_vfs::{Found, Ino, NewNode, RenameFlags};
 
 impl Adapter {
     pub(crate) fn lookup(&self, request: &Request, place: Place, reply: impl Answer<Looked>) {

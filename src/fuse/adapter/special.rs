@@ -2,7 +2,7 @@
 
 use super::Adapter;
 use crate::request::{Answer, Request};
-use juicefs_meta::{Ino, StatFs};
+use juicefs_vfs::{Ino, StatFs};
 
 impl Adapter {
     pub(crate) fn statfs(&self, request: &Request, ino: Ino, reply: impl Answer<StatFs>) {

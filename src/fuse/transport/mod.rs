@@ -13,7 +13,7 @@ use fuser::{
     ReplyWrite, ReplyXattr, TimeOrNow, WriteFlags,
 };
 use juicefs_base::Errno;
-use juicefs_meta::Ino;
+use juicefs_vfs::Ino;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn place(parent: INodeNo, name: &OsStr) -> Place {
     Place { parent: Ino(parent.0), name: Bytes::copy_from_slice(name.as_bytes()) }
 }
 
-fn time_or_now(time: TimeOrNow) -> Option<juicefs_meta::Time> {
+fn time_or_now(time: TimeOrNow) -> Option<juicefs_vfs::Time> {
     match time {
         TimeOrNow::Now => None,
         TimeOrNow::SpecificTime(time) => Some(request_time(time)),

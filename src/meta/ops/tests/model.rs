@@ -105,6 +105,7 @@ fn text(name: u8) -> crate::Name {
 }
 
 /// The same on the volume and on the tree, and whether both answered alike.
+#[expect(clippy::too_many_lines, reason = "one arm an operation")]
 async fn apply(volume: &Volume, tree: &mut Tree, op: &Op) {
     let meta = &volume.meta;
     let caller = root();

@@ -1,6 +1,6 @@
 //! The vfs without FUSE: one or two clients of a volume in memory.
 
-#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by failing")]
 
 mod coherence;
 mod failures;

@@ -117,6 +117,7 @@ async fn a_change_of_a_held_row_is_a_conflict_and_a_peeked_one_is_not() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one record a change, in one volume")]
 async fn every_change_leaves_the_record_of_the_format() {
     let server = Server::start();
     let engine = server.engine().await;
