@@ -35,7 +35,7 @@ mkdir -p "$report"
 cleanup() {
     status=$?
     trap - EXIT
-    [ -n "$keep" ] || "$CLUSTER_DIR/down.sh" || true
+    [ -n "$keep" ] || "$CLUSTER_DIR/down.sh" || status=1
     exit $status
 }
 trap cleanup EXIT
@@ -55,6 +55,7 @@ fi
 
 "$CLUSTER_DIR/up.sh"
 "$CLUSTER_DIR/servers.sh" start
+[[ " ${cases[*]} " != *_no_secret_shows.sh\ * ]] || "$cases_dir/watch.sh" start
 
 if [ -e "$chart/Chart.yaml" ] && [ -n "$image" ]; then
     say "installing the chart"

@@ -20,8 +20,7 @@ step "the volume is what the peer understands"
 uuid=$(k get jfs data -o jsonpath='{.status.uuid}')
 setting=$(redis get setting)
 expect "UUID in the database" "$uuid" "$(jq -r .UUID <<<"$setting")"
-mkdir -p "$WORK/peer"
-status=$(peer status "$(meta_url)" 2>/dev/null)
+status=$(peer status "$(judge_url)" 2>/dev/null)
 expect "name, as the peer sees it" data "$(jq -r .Setting.Name <<<"$status")"
 expect "storage, as the peer sees it" s3 "$(jq -r .Setting.Storage <<<"$status")"
 expect "trash days, as the peer sees them" 1 "$(jq -r .Setting.TrashDays <<<"$status")"
@@ -61,4 +60,4 @@ k delete jfs data --timeout=60s >/dev/null
 gone() { ! kubectl get storageclass "$NS" && ! k get secret data-csi; }
 until_true 30 "class and Secret are gone" gone
 expect "the setting after the deletion" "$setting" "$(redis get setting)"
-peer status "$(meta_url)" >/dev/null 2>&1 || fail "the peer cannot read the volume after the FileSystem is gone"
+peer status "$(judge_url)" >/dev/null 2>&1 || fail "the peer cannot read the volume after the FileSystem is gone"

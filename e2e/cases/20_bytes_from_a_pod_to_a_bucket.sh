@@ -68,7 +68,7 @@ running_pod writer one
 expect "the digest after a restart" "$written" "$(digest_in_pod writer /data)"
 
 step "the peer finds the same bytes under the directory of the volume"
-by_peer=$(with_peer "$(meta_url)" "set -- \"\$MNT/\$1\"; $TREE_DIGEST" "$one")
+by_peer=$(with_peer "set -- \"\$MNT/\$1\"; $TREE_DIGEST" "$one")
 expect "the digest, as the peer reads it" "$written" "$by_peer"
 
 step "a deleted claim takes its directory into the trash and its mount pod away"
@@ -79,7 +79,7 @@ no_pv() { ! kubectl get pv "$pv"; }
 until_true 90 "the PersistentVolume is gone" no_pv
 in_trash() {
     # The trash is one directory an hour; names there are parent-inode-name.
-    with_peer "$(meta_url)" 'test ! -e "$MNT/$1"; find "$MNT/.trash" -name "*-big" -size +199M | grep -q .' "$one"
+    with_peer 'test ! -e "$MNT/$1"; find "$MNT/.trash" -name "*-big" -size +199M | grep -q .' "$one"
 }
 until_true 90 "the directory is gone and its files are in the trash" in_trash
 used=$(k get pod stranger --output=jsonpath='{.spec.nodeName}')
@@ -98,4 +98,4 @@ step "deleting the FileSystem leaves the volume"
 before=$(redis get setting)
 k delete jfs data --timeout=60s >/dev/null
 expect "the setting" "$before" "$(redis get setting)"
-peer status "$(meta_url)" >/dev/null 2>&1 || fail "the peer cannot read the volume after the FileSystem is gone"
+peer status "$(judge_url)" >/dev/null 2>&1 || fail "the peer cannot read the volume after the FileSystem is gone"

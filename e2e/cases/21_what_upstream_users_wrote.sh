@@ -12,18 +12,10 @@ begin
 forget_volume
 
 step "the peer formats a volume and puts a file into it"
-mkdir -p "$WORK/peer"
-ACCESS_KEY=$(secret s3-access-key) SECRET_KEY=$(secret s3-secret-key) META_PASSWORD=$(secret redis-password) HOME=$WORK/peer \
-    in_node "$PEER" format --storage s3 --bucket "$(bucket)" "$(meta_url)" upstream >"$WORK/format.log" 2>&1 ||
+peer format --storage s3 --bucket "$(bucket)" "$(judge_url)" upstream >"$WORK/format.log" 2>&1 ||
     { tail -n 5 "$WORK/format.log" >&2; fail "the peer did not format"; }
-printf 'redis://:%s@redis.storage:6379/%s' "$(secret redis-password)" "$((10#$CASE_NUMBER % 16))" >"$WORK/metaurl"
-chmod 600 "$WORK/metaurl"
-mkdir -p "$WORK/mnt"
-META_PASSWORD=$(secret redis-password) HOME=$WORK/peer in_node bash -euo pipefail -c '
-    "$1" mount --no-usage-report --cache-dir "$3/cache" --log "$3/mount.log" --background "$2" "$3/mnt" >/dev/null 2>&1
-    trap "\"$1\" umount \"$3/mnt\" >/dev/null 2>&1" EXIT
-    mkdir -p "$3/mnt/old"
-    seq 100000 >"$3/mnt/old/numbers"' peer "$PEER" "$(meta_url)" "$WORK"
+PEER_WRITES= with_peer 'mkdir -p "$MNT/old"; seq 100000 >"$MNT/old/numbers"'
+(umask 077; printf 'redis://:%s@redis.storage:6379/%s' "$(secret redis-password)" "$DATABASE" >"$WORK/metaurl")
 
 k create secret generic juicefs-secret --from-literal=name=upstream --from-file=metaurl="$WORK/metaurl" --from-literal=storage=s3 \
     --from-literal=bucket="$(bucket)" --from-file=access-key="$STATE/secrets/s3-access-key" --from-file=secret-key="$STATE/secrets/s3-secret-key" >/dev/null
@@ -80,9 +72,9 @@ running_pod dynamic dynamic
 in_pod dynamic bash -c 'seq 1000 >/data/numbers; sync -f /data'
 directory=$(directory_of dynamic)
 [ -n "$directory" ] || directory=$(pv_of dynamic)
-expect "what the peer reads of it" "$(seq 1000 | sha256sum)" "$(with_peer "$(meta_url)" 'sha256sum <"$MNT/$1/numbers"' "$directory")"
+expect "what the peer reads of it" "$(seq 1000 | sha256sum)" "$(with_peer 'sha256sum <"$MNT/$1/numbers"' "$directory")"
 
 step "a static volume's data stays when its claim goes"
 k delete pod static --timeout=60s >/dev/null
 k delete pvc static --timeout=60s >/dev/null
-with_peer "$(meta_url)" 'test -s "$MNT/old/numbers"' || fail "the static volume's data is gone"
+with_peer 'test -s "$MNT/old/numbers"' || fail "the static volume's data is gone"

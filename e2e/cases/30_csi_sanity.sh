@@ -33,7 +33,9 @@ step "the secrets that a sidecar and the kubelet would send"
 step "the suite"
 # Targets are under the kubelet's folder: the only tree in which mounts of the plugin are seen outside of its pod.
 folder=/var/lib/kubelet/plugins/$DRIVER/sanity
-in_node mkdir -p "$folder"
+# An earlier run that failed may have left some.
+in_node bash -c 'while read -r mounted; do umount -l "$mounted"; done < <(awk -v at="$1/" "index(\$5, at) == 1 { print \$5 }" /proc/self/mountinfo)
+    rm -rf --one-file-system "$1"; mkdir -p "$1"' clean "$folder"
 in_node "$(part tools)/csi-sanity" --csi.endpoint="unix://$node" --csi.controllerendpoint="unix://$controller" \
     --csi.mountdir="$folder/mount" --csi.stagingdir="$folder/staging" --csi.secrets="$WORK/secrets.yaml" \
     --csi.testvolumesize=1073741824 --ginkgo.no-color --ginkgo.poll-progress-after=30s >"$WORK/sanity.txt" 2>&1 || {

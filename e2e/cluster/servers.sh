@@ -2,10 +2,12 @@
 # A Redis and an S3 server inside the cluster's network, as processes of the node with Services in front:
 # redis.storage:6379 (append-only file on) and s3.storage:9000 (SeaweedFS, path-style).
 # Their passwords are made per cluster and are canaries: no argument list, environment, log or object may ever show them.
+# The tools of the tests, which have no such manners, are users of their own: judge.
 #
 # servers.sh [start|stop] [redis|s3]...      default: start both; stop keeps what they stored
 #
-# Afterwards $STATE/secrets has one value a file: redis-password, s3-access-key, s3-secret-key.
+# Afterwards $STATE/secrets has one value a file: redis-password, s3-access-key, s3-secret-key, and the same for the
+# judge in judge-*; `control` is a canary that is shown everywhere, for the search to find.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -21,6 +23,10 @@ if [ ! -e "$secrets/s3-secret-key" ]; then
         mkdir -p "$secrets"
         printf 'canary-redis-%s' "$(openssl rand -hex 12)" >"$secrets/redis-password"
         printf 'E2EACCESSKEY%s' "$(openssl rand -hex 4)" >"$secrets/s3-access-key"
+        printf 'judge-%s' "$(openssl rand -hex 12)" >"$secrets/judge-redis-password"
+        printf 'JUDGEACCESSKEY%s' "$(openssl rand -hex 4)" >"$secrets/judge-s3-access-key"
+        printf 'judge-%s' "$(openssl rand -hex 16)" >"$secrets/judge-s3-secret-key"
+        printf 'canary-control-%s' "$(openssl rand -hex 12)" >"$secrets/control"
         printf 'canary-s3-%s' "$(openssl rand -hex 16)" >"$secrets/s3-secret-key"
     )
 fi
@@ -66,6 +72,7 @@ bind $NODE_IP 127.0.0.1
 port 6379
 dir $dir
 requirepass $(cat "$secrets/redis-password")
+user judge on >$(cat "$secrets/judge-redis-password") ~* &* +@all
 appendonly yes
 appendfsync everysec
 save ""
@@ -73,7 +80,7 @@ maxmemory-policy noeviction
 EOF
     )
     serve redis redis-server "$dir/redis.conf"
-    answers() { REDISCLI_AUTH=$(cat "$secrets/redis-password") in_network redis-cli -h "$NODE_IP" ping | grep -q PONG; }
+    answers() { REDISCLI_AUTH=$(cat "$secrets/judge-redis-password") in_network redis-cli --user judge -h "$NODE_IP" ping | grep -q PONG; }
     until_true 20 "Redis answers (see $STATE/log/redis.log)" answers
     announce redis 6379
 }
@@ -84,12 +91,15 @@ start_s3() {
     (
         umask 077
         cat >"$dir/s3.json" <<EOF
-{"identities": [{"name": "e2e", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
- "credentials": [{"accessKey": "$(cat "$secrets/s3-access-key")", "secretKey": "$(cat "$secrets/s3-secret-key")"}]}]}
+{"identities": [
+ {"name": "e2e", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+  "credentials": [{"accessKey": "$(cat "$secrets/s3-access-key")", "secretKey": "$(cat "$secrets/s3-secret-key")"}]},
+ {"name": "judge", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+  "credentials": [{"accessKey": "$(cat "$secrets/judge-s3-access-key")", "secretKey": "$(cat "$secrets/judge-s3-secret-key")"}]}]}
 EOF
     )
     # Every bucket takes about seven volumes; when it has no more it answers every PUT with an error.
-    serve s3 "$CACHE/python-$PEER_VERSION-$S3_SERVER_VERSION/bin/weed" server -dir="$dir" -ip="$NODE_IP" -ip.bind="$NODE_IP" \
+    serve s3 "$S3_SERVER" server -dir="$dir" -ip="$NODE_IP" -ip.bind="$NODE_IP" \
         -master.port=9333 -volume.port=9340 -filer -filer.port=9350 -s3 -s3.port=9000 -s3.config="$dir/s3.json" \
         -volume.max=1000 -master.volumeSizeLimitMB=64 -master.telemetry=false
     answers() {

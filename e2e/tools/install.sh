@@ -14,6 +14,7 @@ need fusermount3 fuse3
 need setfacl acl
 need mold mold
 need sqlite3 sqlite3
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 [ -e /usr/include/sys/acl.h ] || missing+=(libacl1-dev)
 if [ ${#missing[@]} -gt 0 ]; then
     echo "tools: installing ${missing[*]}"

@@ -3,7 +3,12 @@
 use juicefs_base::sync::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::Status;
+
+/// Longest wait for a turn, well within a call's own time.
+const TURN_TIMEOUT: Duration = Duration::from_secs(20);
+const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// The volumes that a call is working on.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +28,25 @@ impl Locks {
         if self.busy.lock().insert(id.to_owned()) {
             return Ok(Held { locks: self.clone(), id: id.to_owned() });
         }
-        Err(Status::aborted(format!("another call is working on volume {id}; it will be tried again")))
+        Err(Status::aborted(format!("another call is working on {id}; it will be tried again")))
+    }
+}
+
+impl Locks {
+    /// As [`Locks::take`], but waits its turn first: for short work that many calls do.
+    pub(crate) async fn take_in_turn(&self, id: &str) -> Result<Held, Status> {
+        let taken = async {
+            loop {
+                if let Ok(held) = self.take(id) {
+                    return held;
+                }
+                tokio::time::sleep(TURN_PAUSE).await;
+            }
+        };
+        match tokio::time::timeout(TURN_TIMEOUT, taken).await {
+            Ok(held) => Ok(held),
+            Err(_) => self.take(id),
+        }
     }
 }
 
@@ -45,5 +68,19 @@ mod tests {
         locks.take("b").expect("another volume");
         drop(held);
         locks.take("a").expect("free again");
+    }
+
+    #[tokio::test]
+    async fn turns_are_taken_one_after_the_other() {
+        let locks = Locks::default();
+        let held = locks.take("a").expect("free");
+        let mut waiting = std::pin::pin!(locks.take_in_turn("a"));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it is not free"),
+            () = std::future::ready(()) => {}
+        }
+        drop(held);
+        waiting.await.expect("its turn");
     }
 }

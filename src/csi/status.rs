@@ -26,3 +26,8 @@ pub(crate) fn of_meta(what: &str, error: &juicefs_meta::Error) -> Status {
 pub(crate) fn of_settings(error: &juicefs_k8s::settings::Error) -> Status {
     Status::invalid_argument(error.to_string())
 }
+
+/// An answer of the API server that a call depends on.
+pub(crate) fn of_kubernetes(kind: &str, name: &str, error: &kube::Error) -> Status {
+    Status::unavailable(format!("{kind} {name}: {error}"))
+}

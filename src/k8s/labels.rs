@@ -28,6 +28,10 @@ pub const FORMAT_SPEC: &str = "juicefs.rs/format-spec";
 pub const FINALIZER: &str = "juicefs.rs/cleanup";
 /// Annotation on a custom resource: `"true"` drops the finalizer even if cleaning up fails.
 pub const FORCE_DELETE: &str = "juicefs.rs/force-delete";
+/// Volume attribute: UUID of the file system that the volume is in.
+pub const FILE_SYSTEM_UUID: &str = "juicefs.rs/fs-uuid";
+/// Volume attribute: the class's mount options with upstream's words filled in, where there are any.
+pub const MOUNT_OPTIONS: &str = "juicefs.rs/mount-options";
 /// Annotation by which a class is the cluster's default.
 pub const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 

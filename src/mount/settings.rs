@@ -47,6 +47,8 @@ pub struct MountOptions {
     pub backup_meta: Duration,
     pub hide_internal: bool,
     pub prefix_internal: bool,
+    /// A name in the volume's root that is not shown; only the CSI driver sets it.
+    pub hidden_name: Option<String>,
 
     pub attr_ttl: Duration,
     pub entry_ttl: Duration,
@@ -114,6 +116,7 @@ impl Default for MountOptions {
             backup_meta: 3600 * second,
             hide_internal: false,
             prefix_internal: false,
+            hidden_name: None,
             attr_ttl: second,
             entry_ttl: second,
             dir_entry_ttl: second,

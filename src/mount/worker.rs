@@ -243,6 +243,7 @@ fn vfs_config(settings: &MountSettings, meta: &Meta, format: &Format) -> VfsConf
         read_only: meta.read_only_reason().is_some(),
         hide_internal: options.hide_internal,
         prefix_internal: options.prefix_internal,
+        hidden_name: options.hidden_name.clone(),
         shown: config_file::shown(settings, meta, format),
         ..VfsConfig::default()
     };

@@ -28,6 +28,9 @@ pub struct VfsConfig {
     pub hide_internal: bool,
     /// They are called `.jfs.stats` and so on (`--prefix-internal`).
     pub prefix_internal: bool,
+    /// A stored name in the root of the volume that this mount neither shows nor lets anyone make: the CSI driver's
+    /// records.
+    pub hidden_name: Option<String>,
     /// Shown as `Version` in `.config`.
     pub version: String,
     /// Put over what `.config` says by itself, object by object. The caller leaves secrets out.
@@ -48,6 +51,7 @@ impl Default for VfsConfig {
             read_only: false,
             hide_internal: false,
             prefix_internal: false,
+            hidden_name: None,
             version: juicefs_meta::format::SESSION_VERSION.to_owned(),
             shown: Map::new(),
         }

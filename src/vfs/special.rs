@@ -18,14 +18,17 @@ pub(crate) enum Special {
     Stats,
     Config,
     Trash,
+    /// A stored name that this mount does not show.
+    Hidden,
 }
 
 /// The internal names of one mount.
 pub(crate) struct Specials {
     prefix: &'static str,
     started: Time,
-    /// `.trash` is not shown below a subdir.
+    /// `.trash` and the hidden name are in the volume's own root only.
     has_trash: bool,
+    hidden_name: Option<Vec<u8>>,
 }
 
 impl Specials {
@@ -34,6 +37,11 @@ impl Specials {
             prefix: if config.prefix_internal { ".jfs" } else { "" },
             started: Time { nsec: 0, ..crate::writer::wall_clock() },
             has_trash: meta.root() == Ino::ROOT,
+            hidden_name: config
+                .hidden_name
+                .as_ref()
+                .filter(|_| meta.root() == Ino::ROOT)
+                .map(|name| name.clone().into_bytes()),
         }
     }
 
@@ -41,12 +49,20 @@ impl Specials {
         if parent != Ino::ROOT {
             return None;
         }
+        if self.is_hidden(name) {
+            return Some(Special::Hidden);
+        }
         match name.strip_prefix(self.prefix.as_bytes())? {
             b".stats" => Some(Special::Stats),
             b".config" => Some(Special::Config),
             b".trash" if self.has_trash => Some(Special::Trash),
             _ => None,
         }
+    }
+
+    /// Whether a stored name in the root is left out of its listing.
+    pub(crate) fn is_hidden(&self, name: &[u8]) -> bool {
+        self.hidden_name.as_deref() == Some(name)
     }
 
     /// Names in the root's listing.

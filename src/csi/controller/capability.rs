@@ -33,6 +33,11 @@ pub(crate) fn is_reader(capability: &VolumeCapability) -> bool {
     matches!(mode(capability), Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly)
 }
 
+/// Whether a capability is for one pod at a time.
+pub(crate) fn is_exclusive(capability: &VolumeCapability) -> bool {
+    mode(capability) == Mode::SingleNodeSingleWriter
+}
+
 fn mode(capability: &VolumeCapability) -> Mode {
     capability.access_mode.and_then(|mode| Mode::try_from(mode.mode).ok()).unwrap_or(Mode::Unknown)
 }

@@ -1,19 +1,23 @@
 //! CreateVolume: the directory and its record.
 
 use juicefs_k8s::events::Note;
-use juicefs_k8s::settings::{Claim, VolumeSettings, render, sub_path};
+use juicefs_k8s::labels;
+use juicefs_k8s::settings::{PodSettings, Resources, VolumeSettings, sub_path};
 use juicefs_mount::MountOptions;
-use k8s_openapi::api::core::v1::ObjectReference;
 use std::collections::HashMap;
 use tonic::Status;
 
+use super::claim::ClaimSeen;
+use super::neighbours::was_made_for;
 use super::records::VolumeRecord;
 use super::{Controller, Volume, check_capabilities, is_reader, new_settings};
-use crate::pb;
 use crate::pb::volume_capability::AccessType;
+use crate::{pb, status};
 
 /// Upstream's mode for a provisioned directory.
 const DIRECTORY_MODE: u16 = 0o777;
+/// What the interface lets a volume's context have.
+const CONTEXT_BYTES_MAX: usize = 4096;
 
 impl Controller {
     pub(super) async fn create(&self, request: pb::CreateVolumeRequest) -> Result<pb::Volume, Status> {
@@ -30,22 +34,16 @@ impl Controller {
             return Err(Status::invalid_argument("mutable parameters are not supported yet"));
         }
         check_capabilities(&request.volume_capabilities)?;
-        let flags = mount_flags(&request.volume_capabilities);
-        let settings = new_settings(request.secrets, &request.parameters, &flags)?;
-        check_options(&settings)?;
-        let path = volume_path(&settings, &request.name, &request.parameters)?;
-        if settings.attributes.path_pattern.is_none() && request.volume_capabilities.iter().all(is_reader) {
-            return Err(Status::invalid_argument(
-                "a new directory that nobody may write is of no use: ask for a writable access mode or set pathPattern",
-            ));
-        }
+        let asked = Asked::read(self, &request).await?;
         let capacity = request.capacity_range.map_or(0, |range| range.required_bytes);
+        let path = &asked.path;
 
         let _held = self.locks.take(&request.name)?;
-        let volume = Volume::open(&settings.secret).await?;
+        let volume = Volume::open(&asked.settings.secret).await?;
         volume.check_writable()?;
-        let record = match volume.record(&request.name).await? {
-            Some(record) if record.capacity == capacity && record.path == path => record,
+        let _place = self.take_place(&volume, path).await?;
+        match volume.record(&request.name).await? {
+            Some(record) if record.capacity == capacity && record.path == *path => {}
             Some(record) => {
                 return Err(Status::already_exists(format!(
                     "volume {} is there with {} bytes at {}, asked for are {capacity} at {path}",
@@ -53,24 +51,34 @@ impl Controller {
                 )));
             }
             None => {
-                let ino = volume.make_path(&path, DIRECTORY_MODE).await?;
+                let (inode, is_new) = volume.make_path(path, DIRECTORY_MODE).await?;
+                // What is called like the volume was made for it, by a call that did not get to its end.
+                let made = is_new
+                    || asked.settings.attributes.path_pattern.is_none()
+                    || was_made_for(&volume.other_records(&request.name).await?, path);
                 let record = VolumeRecord {
                     v: VolumeRecord::VERSION,
                     path: path.clone(),
-                    inode: ino.0,
+                    inode: inode.0,
                     capacity,
                     cluster: self.cluster.clone(),
+                    made,
                 };
                 volume.write_record(&request.name, &record).await?;
-                self.tell_capacity(&request.parameters, capacity).await;
-                record
+                self.tell_owner(&asked, capacity).await;
             }
-        };
-        let mut context: HashMap<String, String> = request.parameters;
-        context.retain(|key, _| !key.starts_with(juicefs_k8s::labels::SIDECAR_PREFIX));
-        context.insert("subPath".to_owned(), record.path);
+        }
+        let mut context = asked.context;
+        context.insert("subPath".to_owned(), asked.sub_path);
         context.insert("capacity".to_owned(), capacity.to_string());
-        context.insert("juicefs.rs/fs-uuid".to_owned(), volume.meta.format().uuid.clone());
+        context.insert(labels::FILE_SYSTEM_UUID.to_owned(), volume.meta.format().uuid.clone());
+        self.purges.start(volume);
+        let context_bytes: usize = context.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if context_bytes > CONTEXT_BYTES_MAX {
+            return Err(Status::invalid_argument(format!(
+                "parameters and path of {context_bytes} bytes are too long: a volume may carry {CONTEXT_BYTES_MAX}"
+            )));
+        }
         Ok(pb::Volume {
             capacity_bytes: capacity,
             volume_id: request.name,
@@ -79,46 +87,78 @@ impl Controller {
         })
     }
 
-    /// Quotas are not kept yet; the claim's owner is told instead of finding out.
-    async fn tell_capacity(&self, parameters: &HashMap<String, String>, capacity: i64) {
-        let (Some(events), true) = (&self.events, capacity > 0) else { return };
-        let claim = |key: &str| parameters.get(&format!("csi.storage.k8s.io/pvc/{key}")).cloned();
-        let (Some(name), Some(namespace)) = (claim("name"), claim("namespace")) else { return };
-        let object = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("PersistentVolumeClaim".to_owned()),
-            name: Some(name),
-            namespace: Some(namespace),
-            ..ObjectReference::default()
-        };
-        let text = format!(
-            "the capacity of {capacity} bytes is not enforced yet: the claim may use the whole file system"
-        );
-        events.publish(&object, &Note::warning("CapacityNotEnforced", "Provision", text)).await;
+    /// What the claim's owner should know: quotas are not kept yet, and some settings have no effect.
+    async fn tell_owner(&self, asked: &Asked, capacity: i64) {
+        if capacity > 0 {
+            let text = format!(
+                "the capacity of {capacity} bytes is not enforced yet: the claim may use the whole file system"
+            );
+            self.tell(&asked.claim, &Note::warning("CapacityNotEnforced", "Provision", text)).await;
+        }
+        if !asked.findings.is_empty() {
+            let note = Note::warning("SettingIgnored", "Provision", asked.findings.join("; "));
+            self.tell(&asked.claim, &note).await;
+        }
     }
 }
 
-/// `pathPattern` filled in, else the volume's own name, as upstream.
-fn volume_path(
-    settings: &VolumeSettings,
-    id: &str,
-    parameters: &HashMap<String, String>,
-) -> Result<String, Status> {
-    let Some(pattern) = &settings.attributes.path_pattern else {
-        return sub_path(id).map_err(|error| Status::invalid_argument(error.to_string()));
-    };
-    if ["labels", "annotations", "node"].iter().any(|word| pattern.contains(word)) {
-        return Err(Status::invalid_argument(format!(
-            "pathPattern {pattern}: labels, annotations and nodes are not supported yet; use ${{.pvc.namespace}} and ${{.pvc.name}}"
-        )));
+/// A request, read.
+struct Asked {
+    settings: VolumeSettings,
+    claim: ClaimSeen,
+    /// Below the mount option `subdir`, as upstream's nodes expect it in the volume's attributes.
+    sub_path: String,
+    /// From the root of the file system.
+    path: String,
+    context: HashMap<String, String>,
+    findings: Vec<String>,
+}
+
+impl Asked {
+    async fn read(controller: &Controller, request: &pb::CreateVolumeRequest) -> Result<Self, Status> {
+        let parameters = &request.parameters;
+        let flags = mount_flags(&request.volume_capabilities);
+        let patterns: Vec<&str> =
+            parameters.values().map(String::as_str).chain(flags.iter().map(String::as_str)).collect();
+        let claim = controller.claim(parameters, &patterns).await?;
+        let mut context = claim.render_parameters(parameters)?;
+        let rendered: Vec<String> =
+            flags.iter().map(|flag| claim.render("mountOptions", flag)).collect::<Result<_, _>>()?;
+        if rendered != flags {
+            context.insert(labels::MOUNT_OPTIONS.to_owned(), rendered.join(","));
+        }
+        let mut resources = PodSettings::default();
+        let ignored = resources.overlay_claim(&claim.claim.annotations);
+        let ignored = ignored.map_err(|error| status::of_settings(&error))?;
+        let of_pod = claim.claim.annotations.iter().filter(|(key, _)| Resources::is_key(key));
+        context.extend(of_pod.map(|(key, value)| (key.clone(), value.clone())));
+
+        let settings = new_settings(request.secrets.clone(), &context, &rendered)?;
+        check_options(&settings)?;
+        let pattern = settings.attributes.path_pattern.as_deref();
+        if pattern.is_none() && request.volume_capabilities.iter().all(is_reader) {
+            return Err(Status::invalid_argument(
+                "a new directory that nobody may write is of no use: ask for a writable access mode or set pathPattern",
+            ));
+        }
+        let sub = sub_path(pattern.unwrap_or(&request.name)).map_err(|error| {
+            Status::invalid_argument(match pattern {
+                Some(_) => format!("pathPattern: {error}"),
+                None => error.to_string(),
+            })
+        })?;
+        let path = settings.directory(Some(&sub)).map_err(|error| status::of_settings(&error))?;
+        let findings = [&settings.findings, &ignored].into_iter().filter(|found| !found.is_empty());
+        let findings = findings.map(ToString::to_string).collect();
+        Ok(Self {
+            path: path.unwrap_or_else(|| sub.clone()),
+            sub_path: sub,
+            settings,
+            claim,
+            context,
+            findings,
+        })
     }
-    let from = |key: &str| parameters.get(&format!("csi.storage.k8s.io/pvc/{key}")).cloned();
-    let (Some(name), Some(namespace)) = (from("name"), from("namespace")) else {
-        return Err(Status::invalid_argument("pathPattern needs the provisioner's --extra-create-metadata"));
-    };
-    let claim = Claim { name, namespace, ..Claim::default() };
-    let path = render(pattern, &claim, None).and_then(|text| sub_path(&text));
-    path.map_err(|error| Status::invalid_argument(format!("pathPattern: {error}")))
 }
 
 fn mount_flags(capabilities: &[pb::VolumeCapability]) -> Vec<String> {

@@ -2,8 +2,11 @@
 //! file system (`records`), so any replica answers any call.
 
 mod capability;
+mod claim;
 mod create;
 mod delete;
+mod neighbours;
+mod purge;
 mod records;
 mod volumes;
 
@@ -13,13 +16,14 @@ use std::collections::HashMap;
 use tonic::{Request, Response, Status};
 
 use crate::identity::Identity;
-use crate::locks::Locks;
+use crate::locks::{Held, Locks};
 use crate::pb::controller_service_capability::{Rpc, Type, rpc};
 use crate::{Error, ServeSettings, pb, server, status};
 use juicefs_k8s::events::EventSink;
 use juicefs_k8s::settings::{VolumeSettings, secret_map};
 
-pub(crate) use capability::{check_capabilities, is_reader};
+pub(crate) use capability::{check_capabilities, is_exclusive, is_reader};
+pub(crate) use records::RECORDS;
 pub(crate) use volumes::Volume;
 
 /// What the controller is told.
@@ -37,6 +41,16 @@ pub(crate) struct Controller {
     /// For Events about claims and for volumes that upstream made; absent outside a cluster.
     kubernetes: Option<Client>,
     events: Option<EventSink>,
+    purges: purge::Purges,
+}
+
+impl Controller {
+    /// Keeps others off a directory and everything around it while one call makes it or takes it away: directories
+    /// that overlap have the same first component.
+    async fn take_place(&self, volume: &Volume, path: &str) -> Result<Held, Status> {
+        let first = path.split('/').next().unwrap_or(path);
+        self.locks.take_in_turn(&format!("directory {first} of {}", volume.meta.format().uuid)).await
+    }
 }
 
 /// Serves until asked to end.
@@ -55,7 +69,8 @@ pub async fn run_controller(settings: ControllerSettings) -> Result<(), Error> {
         (Some(client), unnamed) if unnamed.is_empty() => cluster_uid(client).await.unwrap_or_default(),
         (_, named) => named,
     };
-    let controller = Controller { locks: Locks::default(), cluster, kubernetes, events };
+    let purges = purge::Purges::default();
+    let controller = Controller { locks: Locks::default(), cluster, kubernetes, events, purges };
     let listener = server::listen(&server::socket_path(&settings.serve.endpoint))?;
     let router = tonic::transport::Server::builder()
         .add_service(pb::identity_server::IdentityServer::new(Identity))
@@ -124,8 +139,9 @@ impl pb::controller_server::Controller for Controller {
         }
         let settings = new_settings(request.secrets, &HashMap::new(), &[])?;
         let volume = Volume::open(&settings.secret).await?;
-        if volume.record(&request.volume_id).await?.is_none() {
-            return Err(Status::not_found(format!("volume {} has no record", request.volume_id)));
+        let id = &request.volume_id;
+        if volume.record(id).await?.is_none() && self.adopted_path(id).await?.is_none() {
+            return Err(Status::not_found(format!("volume {id} has no record and no PersistentVolume")));
         }
         let confirmed = pb::validate_volume_capabilities_response::Confirmed {
             volume_context: request.volume_context,

@@ -25,6 +25,13 @@ pub(crate) struct VolumeRecord {
     pub capacity: i64,
     /// UID of the cluster that made it.
     pub cluster: String,
+    /// Whether the directory was made for a volume; one that was there before is nobody's to remove.
+    #[serde(default = "made")]
+    pub made: bool,
+}
+
+fn made() -> bool {
+    true
 }
 
 impl VolumeRecord {
@@ -38,14 +45,14 @@ impl VolumeRecord {
     pub(crate) fn parse(target: &[u8]) -> Option<Self> {
         serde_json::from_slice(target).ok()
     }
+}
 
-    /// Whether removing `path` would take something of this volume away, or the other way round.
-    pub(crate) fn overlaps(&self, path: &str) -> bool {
-        let lies_in = |inner: &str, outer: &str| {
-            inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
-        };
-        lies_in(&self.path, path) || lies_in(path, &self.path)
-    }
+/// Whether removing one directory would take something of the other away.
+pub(crate) fn overlap(one: &str, other: &str) -> bool {
+    let lies_in = |inner: &str, outer: &str| {
+        inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+    };
+    lies_in(one, other) || lies_in(other, one)
 }
 
 /// The record's name: the id itself when it is a plain name, else its SHA-256.
@@ -76,15 +83,28 @@ mod tests {
 
     #[test]
     fn overlap_is_by_components() {
-        let record = VolumeRecord { v: 1, path: "a/b".into(), inode: 2, capacity: 0, cluster: String::new() };
         for path in ["a/b", "a", "a/b/c"] {
-            assert!(record.overlaps(path), "{path}");
+            assert!(overlap("a/b", path), "{path}");
         }
         for path in ["a/bc", "b", "a/c"] {
-            assert!(!record.overlaps(path), "{path}");
+            assert!(!overlap("a/b", path), "{path}");
         }
+    }
+
+    #[test]
+    fn a_record_is_its_target() {
+        let record = VolumeRecord {
+            v: 1,
+            path: "a/b".into(),
+            inode: 2,
+            capacity: 0,
+            cluster: String::new(),
+            made: false,
+        };
         let target = record.to_target().expect("short");
         assert_eq!(VolumeRecord::parse(target.as_bytes()), Some(record));
         assert_eq!(VolumeRecord::parse(b"nonsense"), None);
+        let older = br#"{"v":1,"path":"a","inode":2,"capacity":0,"cluster":""}"#;
+        assert!(VolumeRecord::parse(older).expect("as first written").made);
     }
 }

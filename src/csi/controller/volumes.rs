@@ -20,7 +20,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// An open file system, without a session.
 pub(crate) struct Volume {
     pub meta: Arc<Meta>,
-    caller: Caller,
+    pub(super) caller: Caller,
 }
 
 impl Volume {
@@ -76,26 +76,26 @@ impl Volume {
         Ok(Some(at))
     }
 
-    /// The directory at `path`, made where it is missing; what is made gets `mode`.
-    pub(crate) async fn make_path(&self, path: &str, mode: u16) -> Result<Ino, Status> {
-        let mut at = Ino::ROOT;
+    /// The directory at `path`, made where it is missing; what is made gets `mode`. Whether the last one was made.
+    pub(crate) async fn make_path(&self, path: &str, mode: u16) -> Result<(Ino, bool), Status> {
+        let mut at = (Ino::ROOT, false);
         for part in path.split('/') {
-            at = self.make_directory(at, part, mode).await?;
+            at = self.make_directory(at.0, part, mode).await?;
         }
         Ok(at)
     }
 
-    async fn make_directory(&self, parent: Ino, name: &str, mode: u16) -> Result<Ino, Status> {
+    async fn make_directory(&self, parent: Ino, name: &str, mode: u16) -> Result<(Ino, bool), Status> {
         match self.child(parent, name).await? {
-            Some((ino, Kind::Directory)) => return Ok(ino),
+            Some((ino, Kind::Directory)) => return Ok((ino, false)),
             Some(_) => return Err(Status::invalid_argument(format!("{name} is there and is no directory"))),
             None => {}
         }
         let new = NewNode { kind: Kind::Directory, mode, umask: 0, rdev: 0, target: None };
         match self.meta.mknod(&self.caller, parent, &named(name)?, &new).await {
-            Ok((ino, _)) => Ok(ino),
+            Ok((ino, _)) => Ok((ino, true)),
             Err(error) if error.errno() == Errno::EEXIST => match self.child(parent, name).await? {
-                Some((ino, Kind::Directory)) => Ok(ino),
+                Some((ino, Kind::Directory)) => Ok((ino, false)),
                 _ => Err(Status::aborted(format!("{name} is being changed by somebody else"))),
             },
             Err(error) => Err(status::of_meta(name, &error)),
@@ -140,8 +140,8 @@ impl Volume {
         let target = record.to_target().ok_or_else(|| {
             Status::invalid_argument(format!("path {} is too long for a record", record.path))
         })?;
-        let own = self.make_directory(Ino::ROOT, RECORDS, 0o700).await?;
-        let records = self.make_directory(own, VOLUMES, 0o700).await?;
+        let (own, _) = self.make_directory(Ino::ROOT, RECORDS, 0o700).await?;
+        let (records, _) = self.make_directory(own, VOLUMES, 0o700).await?;
         let name = record_name(id);
         let target = Some(Bytes::from(target));
         let new = NewNode { kind: Kind::Symlink, mode: 0o777, umask: 0, rdev: 0, target };
@@ -169,8 +169,8 @@ impl Volume {
         let parent = if folder.is_empty() { Some(Ino::ROOT) } else { self.find(folder).await? };
         let Some(parent) = parent else { return Ok(()) };
         let Some((ino, Kind::Directory)) = self.child(parent, name).await? else { return Ok(()) };
-        let own = self.make_directory(Ino::ROOT, RECORDS, 0o700).await?;
-        let deleted = self.make_directory(own, DELETED, 0o700).await?;
+        let (own, _) = self.make_directory(Ino::ROOT, RECORDS, 0o700).await?;
+        let (deleted, _) = self.make_directory(own, DELETED, 0o700).await?;
         let waiting = named(&format!("{}.{ino}", record_name(id)))?;
         let moved = self
             .meta
@@ -180,55 +180,6 @@ impl Volume {
             Err(error) if error.errno() != Errno::ENOENT => Err(status::of_meta(path, &error)),
             _ => Ok(()),
         }
-    }
-
-    /// Removes what waits in `deleted/`, file by file, so that files go through the trash as any others.
-    pub(crate) async fn purge(&self) -> Result<u64, juicefs_meta::Error> {
-        let find = async |parent: Ino, name: &str| {
-            let Ok(name) = Name::new(name.as_bytes().to_vec()) else { return Ok(None) };
-            match self.meta.lookup(&self.caller, parent, &name).await {
-                Ok((ino, _)) => Ok(Some(ino)),
-                Err(error) if error.errno() == Errno::ENOENT => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let Some(own) = find(Ino::ROOT, RECORDS).await? else { return Ok(0) };
-        let Some(deleted) = find(own, DELETED).await? else { return Ok(0) };
-        let mut removed = 0;
-        // Directories on the way down, each with its parent and name; emptied ones are removed on the way up.
-        let mut ways: Vec<(Ino, Option<(Ino, Name)>)> = vec![(deleted, None)];
-        while let Some((folder, way)) = ways.last().cloned() {
-            let mut below = None;
-            for entry in self.meta.readdir(&self.caller, folder, false).await? {
-                if entry.edge.kind == Kind::Directory {
-                    below = Some((entry.edge.ino, Some((folder, entry.name))));
-                } else {
-                    ignore_missing(self.meta.unlink(&self.caller, folder, &entry.name).await)?;
-                    removed += 1;
-                }
-            }
-            match (below, way) {
-                (Some(next), _) => ways.push(next),
-                (None, Some((parent, name))) => {
-                    let gone = self.meta.rmdir(&self.caller, parent, &name).await;
-                    // Somebody may still be writing there: then it is listed again.
-                    if !matches!(&gone, Err(error) if error.errno() == Errno::ENOTEMPTY) {
-                        ignore_missing(gone)?;
-                        removed += 1;
-                    }
-                    ways.pop();
-                }
-                (None, None) => return Ok(removed),
-            }
-        }
-        Ok(removed)
-    }
-}
-
-fn ignore_missing(result: Result<(), juicefs_meta::Error>) -> Result<(), juicefs_meta::Error> {
-    match result {
-        Err(error) if error.errno() == Errno::ENOENT => Ok(()),
-        other => other,
     }
 }
 

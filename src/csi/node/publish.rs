@@ -2,19 +2,22 @@
 
 use juicefs_k8s::events::Note;
 use juicefs_k8s::pod::{self, MountPod};
-use juicefs_k8s::settings::{VolumeSettings, secret_map, sub_path};
+use juicefs_k8s::settings::{VolumeSettings, secret_map};
 use juicefs_k8s::{POD_UID, labels};
 use juicefs_mount::{Broker, MountOptions, MountSecrets, MountSettings};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::ResourceExt;
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::statvfs::statvfs;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tonic::Status;
 
+use super::unpublish::unbind;
 use super::{Node, blocking, cache, table};
-use crate::controller::{Volume, check_capabilities, is_reader};
+use crate::controller::{RECORDS, Volume, check_capabilities, is_exclusive, is_reader};
 use crate::pb::volume_capability::AccessType;
 use crate::{pb, status};
 
@@ -22,6 +25,9 @@ use crate::{pb, status};
 const OFFER_TIMEOUT: Duration = Duration::from_secs(60);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const SOCKET_TIMEOUT: Duration = Duration::from_secs(20);
+/// The kubelet looks often; a mount that does not answer at once is asked again next time.
+const STAT_TIMEOUT: Duration = Duration::from_secs(5);
+const MOUNT_LOST: &str = "the mount process of this volume ended and its mount with it; it is mounted anew, and containers of this pod see that once they are started again";
 /// Upstream's mode for a directory that a mount makes.
 const DIRECTORY_MODE: u16 = 0o777;
 
@@ -31,6 +37,8 @@ struct Wanted {
     target: PathBuf,
     settings: VolumeSettings,
     read_only: bool,
+    /// One pod at a time (ReadWriteOncePod).
+    exclusive: bool,
     context: HashMap<String, String>,
 }
 
@@ -38,11 +46,8 @@ impl Node {
     pub(super) async fn publish(&self, request: pb::NodePublishVolumeRequest) -> Result<(), Status> {
         let wanted = read(request)?;
         let _held = self.locks.take(&wanted.id)?;
-        let target = wanted.target.clone();
-        let is_there = blocking("looking at the target", CALL_TIMEOUT, move || {
-            Ok(table::read()?.at(&target).is_some_and(juicefs_mount::MountEntry::is_juicefs))
-        });
-        if is_there.await? {
+        // The kubelet comes again and again with what is published already.
+        if self.is_published(&wanted).await? {
             return Ok(());
         }
         if let Err(status) = self.publish_new(&wanted).await {
@@ -52,7 +57,35 @@ impl Node {
         Ok(())
     }
 
+    /// Whether the target has the volume. A target whose mount process is gone is taken away first: what runs there sees
+    /// errors until it is started again, and then gets the new mount.
+    async fn is_published(&self, wanted: &Wanted) -> Result<bool, Status> {
+        let target = wanted.target.clone();
+        let found = blocking("looking at the target", CALL_TIMEOUT, move || {
+            Ok(table::read()?.at(&target).is_some_and(juicefs_mount::MountEntry::is_juicefs))
+        });
+        if !found.await? {
+            return Ok(false);
+        }
+        let target = wanted.target.clone();
+        let looked = blocking("looking at the mount", STAT_TIMEOUT, move || match statvfs(&target) {
+            Err(Errno::ENOTCONN | Errno::ECONNABORTED) => Ok(false),
+            // Slow is not gone.
+            _ => Ok(true),
+        });
+        if looked.await.unwrap_or(true) {
+            return Ok(true);
+        }
+        let target = wanted.target.clone();
+        blocking("taking a dead mount away", CALL_TIMEOUT, move || unbind(&target)).await?;
+        self.tell(wanted, &Note::warning("MountLost", "Mount", MOUNT_LOST)).await;
+        Ok(false)
+    }
+
     async fn publish_new(&self, wanted: &Wanted) -> Result<(), Status> {
+        if wanted.exclusive {
+            self.check_alone(wanted).await?;
+        }
         let (mut mount_settings, uuid) = self.mount_settings(wanted).await?;
         let roots = cache::roots(&mount_settings.options.cache_dirs, &self.settings.cache_roots)?;
         for root in roots.clone() {
@@ -67,6 +100,23 @@ impl Node {
         blocking("binding the target", CALL_TIMEOUT, move || bind(&mounted, &target, read_only)).await
     }
 
+    /// Another target of this volume is another pod's.
+    async fn check_alone(&self, wanted: &Wanted) -> Result<(), Status> {
+        let (kubelet_dir, id) = (self.settings.kubelet_dir.clone(), wanted.id.clone());
+        let users = blocking("reading the mount table", CALL_TIMEOUT, move || {
+            let table = table::read()?;
+            let mounts = table::mounts_of(&table, &kubelet_dir, &id);
+            Ok(mounts.into_iter().map(|mount| table::users_of(&table, mount, &kubelet_dir)).sum::<usize>())
+        });
+        if users.await? == 0 {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!(
+            "volume {} is for one pod at a time, and another pod of this node has it",
+            wanted.id
+        )))
+    }
+
     /// What the mount process is told, and the volume's UUID.
     async fn mount_settings(&self, wanted: &Wanted) -> Result<(MountSettings, String), Status> {
         let secret = &wanted.settings.secret;
@@ -75,6 +125,7 @@ impl Node {
         let mut options = MountOptions {
             version: juicefs_meta::format::SESSION_VERSION.to_owned(),
             volume_name: format.name.clone(),
+            hidden_name: Some(RECORDS.to_owned()),
             storage: secret.storage.clone().filter(|storage| *storage != format.storage),
             bucket: secret.bucket.clone().filter(|bucket| *bucket != format.bucket),
             ..MountOptions::default()
@@ -92,13 +143,25 @@ impl Node {
                 Err(error) => found.push(error.to_string()),
             }
         }
+        for (name, value) in wanted.settings.options.kernel_options() {
+            let word = value.map_or_else(|| name.to_owned(), |value| format!("{name}={value}"));
+            if matches!(name, "suid" | "dev") {
+                found.push(format!("mount option {name} has no effect: mounts of pods are nosuid and nodev"));
+                continue;
+            }
+            options.fuse_options.push(word);
+            if let Err(error) = options.fuse(&format.name) {
+                options.fuse_options.pop();
+                found.push(error.to_string());
+            }
+        }
         if !found.is_empty() {
             self.tell(wanted, &Note::warning("SettingIgnored", "Mount", found.join("; "))).await;
         }
         options.read_only |= wanted.read_only;
-        let path = wanted.settings.attributes.sub_path.as_deref().or(options.subdir.as_deref());
-        if let Some(path) = path {
-            let path = sub_path(path).map_err(|error| status::of_settings(&error))?;
+        let path = wanted.settings.directory(wanted.settings.attributes.sub_path.as_deref());
+        options.subdir = None;
+        if let Some(path) = path.map_err(|error| status::of_settings(&error))? {
             if volume.find(&path).await?.is_none() {
                 if options.read_only {
                     return Err(Status::not_found(format!(
@@ -206,12 +269,14 @@ fn read(request: pb::NodePublishVolumeRequest) -> Result<Wanted, Status> {
     let context = request.volume_context.clone().into_iter().collect();
     let settings = VolumeSettings::for_existing_volume(&secret_map(request.secrets), &context, &flags)
         .map_err(|error| status::of_settings(&error))?;
+    let exclusive = is_exclusive(&capability);
     let read_only = request.readonly || is_reader(&capability) || settings.options.read_only();
     Ok(Wanted {
         id: request.volume_id,
         target: PathBuf::from(request.target_path),
         settings,
         read_only,
+        exclusive,
         context: request.volume_context,
     })
 }
@@ -246,7 +311,9 @@ fn bind(source: &Path, target: &Path, read_only: bool) -> Result<(), Status> {
     std::fs::create_dir_all(target).map_err(|error| failed("target", &error))?;
     let none: Option<&str> = None;
     mount(Some(source), target, none, MsFlags::MS_BIND, none).map_err(|errno| failed("binding", &errno))?;
-    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    // A remount sets all flags, so those of the mount itself are said again.
+    let mut flags = table::read()?.at(source).map_or(MsFlags::empty(), table::flags_of);
+    flags |= MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     if read_only {
         flags |= MsFlags::MS_RDONLY;
     }

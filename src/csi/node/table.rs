@@ -1,6 +1,7 @@
 //! The kernel's mount table as the plugin reads it: which mounts of a volume there are, and who uses them.
 
 use juicefs_mount::mountinfo::{MountEntry, Mountinfo};
+use nix::mount::MsFlags;
 use std::path::{Path, PathBuf};
 use tonic::Status;
 
@@ -42,6 +43,18 @@ pub(crate) fn mounts_of<'a>(table: &'a Mountinfo, kubelet_dir: &Path, id: &str) 
     table.iter().filter(is_of).collect()
 }
 
+/// The flags of a mount that a bind of it keeps.
+pub(crate) fn flags_of(mount: &MountEntry) -> MsFlags {
+    let flag = |word| match word {
+        "noexec" => MsFlags::MS_NOEXEC,
+        "noatime" => MsFlags::MS_NOATIME,
+        "nodiratime" => MsFlags::MS_NODIRATIME,
+        "ro" => MsFlags::MS_RDONLY,
+        _ => MsFlags::empty(),
+    };
+    mount.options.split(',').map(flag).collect()
+}
+
 /// Targets bound to a kernel mount: every other mount of its device.
 pub(crate) fn users_of(table: &Mountinfo, mount: &MountEntry, kubelet_dir: &Path) -> usize {
     let folder = mounts_dir(kubelet_dir);
@@ -69,6 +82,14 @@ mod tests {
         let other = mounts_of(&table, kubelet, "pvc-1-2");
         assert_eq!((other.len(), users_of(&table, other[0], kubelet)), (1, 0));
         assert!(mounts_of(&table, kubelet, "pvc").is_empty());
+    }
+
+    #[test]
+    fn a_bind_keeps_the_flags_of_its_mount() {
+        let text = "31 30 0:50 / /m rw,nosuid,nodev,noexec,noatime - fuse.juicefs JuiceFS:a rw\n";
+        let table = Mountinfo::parse(text.as_bytes());
+        let mount = table.at(Path::new("/m")).expect("mounted");
+        assert_eq!(flags_of(mount), MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME);
     }
 
     #[test]

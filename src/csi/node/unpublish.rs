@@ -66,7 +66,7 @@ impl Node {
 }
 
 /// The target goes: never recursively, and only once nothing is mounted on it.
-fn unbind(target: &Path) -> Result<(), Status> {
+pub(super) fn unbind(target: &Path) -> Result<(), Status> {
     let failed =
         |error: &dyn std::fmt::Display| Status::unavailable(format!("{}: {error}", target.display()));
     while table::read()?.at(target).is_some() {

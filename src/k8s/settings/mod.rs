@@ -52,6 +52,25 @@ pub fn check_parameters(parameters: &BTreeMap<String, String>) -> Result<(), Err
     if findings.unknown.is_empty() { Ok(()) } else { Err(Error::Unknown(findings)) }
 }
 
+/// The directory of a PersistentVolume, from its attributes and mount options alone; `None` is the root.
+///
+/// # Errors
+/// Any [`Error`] but `Unknown`.
+pub fn directory_of(
+    attributes: &BTreeMap<String, String>,
+    mount_flags: &[String],
+) -> Result<Option<String>, Error> {
+    let (attributes, _) = VolumeAttributes::read(attributes)?;
+    directory(&attributes.options(mount_flags), attributes.sub_path.as_deref())
+}
+
+fn directory(options: &MountOptions, sub: Option<&str>) -> Result<Option<String>, Error> {
+    // `subdir=/` is how people write "the root".
+    let above = options.value("subdir").filter(|text| !text.trim_matches('/').is_empty());
+    let parts: Vec<&str> = above.into_iter().chain(sub).collect();
+    if parts.is_empty() { Ok(None) } else { sub_path(&parts.join("/")).map(Some) }
+}
+
 pub(crate) fn bad(key: &str, what: impl Into<String>) -> Error {
     Error::BadValue { key: key.into(), what: what.into() }
 }
@@ -148,12 +167,18 @@ impl VolumeSettings {
         let (secret, mut findings) = SecretSettings::read(secrets)?;
         let (attributes, found) = VolumeAttributes::read(parameters)?;
         findings.extend(found);
-        let mut options = MountOptions::parse(attributes.mount_options.as_deref().unwrap_or_default());
-        for flag in mount_flags {
-            options.merge(MountOptions::parse(flag));
-        }
+        let options = attributes.options(mount_flags);
         findings.unknown.extend(options.unknown().map(|name| format!("mount option {name}")));
         Ok(Self { secret, attributes, options, findings })
+    }
+
+    /// The volume's directory, from the root of the file system: the mount option `subdir`, then `sub_path` below
+    /// it. `None` is the root itself.
+    ///
+    /// # Errors
+    /// `BadPath` and `ReservedPath`.
+    pub fn directory(&self, sub_path: Option<&str>) -> Result<Option<String>, Error> {
+        directory(&self.options, sub_path)
     }
 
     /// Volumes with the same hash may share a mount process: the same metadata (without its password), name, options

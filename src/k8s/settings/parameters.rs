@@ -1,7 +1,7 @@
 //! Upstream's class parameters, volume attributes and claim annotations. They have the same names in all places.
 
 use super::secret::map_of;
-use super::{Error, Findings, bad, duration, path};
+use super::{Error, Findings, MountOptions, bad, duration, path};
 use crate::{labels, quantity};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,6 +56,19 @@ impl VolumeAttributes {
         Ok((attributes, findings))
     }
 
+    /// Options of the mount: these attributes' own, then the volume's flags, which win. Flags with upstream's words in
+    /// them were filled in when the volume was made ([`labels::MOUNT_OPTIONS`]).
+    pub(super) fn options(&self, mount_flags: &[String]) -> MountOptions {
+        let mut options = MountOptions::parse(self.mount_options.as_deref().unwrap_or_default());
+        match self.own.get(labels::MOUNT_OPTIONS) {
+            Some(filled_in) if mount_flags.iter().any(|flag| flag.contains("${")) => {
+                options.merge(MountOptions::parse(filled_in));
+            }
+            _ => mount_flags.iter().for_each(|flag| options.merge(MountOptions::parse(flag))),
+        }
+        options
+    }
+
     fn take(&mut self, key: &str, value: &str, findings: &mut Findings) -> Result<(), Error> {
         if key.starts_with(labels::SIDECAR_PREFIX) || key.starts_with("storage.kubernetes.io/") {
             return Ok(());
@@ -65,6 +78,11 @@ impl VolumeAttributes {
             return Ok(());
         }
         if self.pod.take(key, value)? {
+            match key {
+                "juicefs/mount-delete-delay" => findings.ignored(key, "a mount pod goes with its last user"),
+                "juicefs/clean-cache" => findings.ignored(key, "the cache stays, within its size"),
+                _ => {}
+            }
             return Ok(());
         }
         match key {
@@ -75,7 +93,12 @@ impl VolumeAttributes {
                 self.capacity_bytes = Some(bytes);
             }
             "mountOptions" => self.mount_options = some(value),
-            "juicefs/mount-share-mode" => self.share_mode = some(value),
+            "juicefs/mount-share-mode" => {
+                self.share_mode = some(value);
+                if !matches!(value, "" | "pv") {
+                    findings.ignored(key, "every volume has a mount process of its own");
+                }
+            }
             "juicefs/controller-quota-set" => {}
             "secretFinalizer" => findings.ignored(key, "Secrets are not guarded by a finalizer"),
             "juicefs/mount-image" => findings.ignored(key, "mount pods run the driver's own image"),
@@ -124,6 +147,13 @@ impl PodSettings {
 }
 
 impl Resources {
+    /// Whether a claim may say it.
+    #[must_use]
+    pub fn is_key(key: &str) -> bool {
+        const KEYS: &[&str] = &["cpu-limit", "memory-limit", "cpu-request", "memory-request"];
+        key.strip_prefix("juicefs/mount-").is_some_and(|rest| KEYS.contains(&rest))
+    }
+
     fn take(&mut self, key: &str, value: &str) -> Result<bool, Error> {
         let (slot, is_cpu) = match key {
             "juicefs/mount-cpu-limit" => (&mut self.cpu_limit, true),

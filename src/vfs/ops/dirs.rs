@@ -104,11 +104,14 @@ impl Vfs {
 
     async fn list(&self, caller: &Caller, handle: &Arc<DirHandle>) -> Result<()> {
         handle.begin();
-        let entries = match self.core.meta.readdir(caller, handle.ino, false).await {
+        let mut entries = match self.core.meta.readdir(caller, handle.ino, false).await {
             Ok(entries) => entries,
             Err(error) if error.errno() == Errno::ENOENT => Vec::new(),
             Err(error) => return Err(error.into()),
         };
+        if handle.ino == Ino::ROOT {
+            entries.retain(|entry| !self.specials.is_hidden(entry.name.as_bytes()));
+        }
         let internal = if handle.ino == Ino::ROOT && !self.core.config.hide_internal {
             self.specials.listed()
         } else {

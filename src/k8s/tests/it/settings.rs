@@ -1,7 +1,9 @@
 //! Upstream's Secrets, parameters and options, as people have them in their clusters.
 
 use juicefs_base::ExposeSecret;
-use juicefs_k8s::settings::{Error, SecretMap, VolumeSettings, secret_map, with_password, without_password};
+use juicefs_k8s::settings::{
+    Error, SecretMap, VolumeSettings, directory_of, secret_map, with_password, without_password,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -135,10 +137,12 @@ fn every_parameter_of_upstream_is_known() {
     assert_eq!(
         ignored,
         [
+            "juicefs/clean-cache",
             "juicefs/host-path",
             "juicefs/mount-cache-emptydir",
             "juicefs/mount-cache-inline-volume",
             "juicefs/mount-cache-pvc",
+            "juicefs/mount-delete-delay",
             "juicefs/mount-image",
             "juicefs/mount-service-account",
             "secretFinalizer"
@@ -157,6 +161,27 @@ fn an_unknown_key_is_an_error_on_a_new_volume_and_a_finding_on_an_old_one() {
     assert_eq!(findings.unknown, ["Secret key metaurI", "parameter pathPatern", "mount option cach-size"]);
     let settings = VolumeSettings::for_existing_volume(&secrets(&entries), &parameters, &flags).unwrap();
     assert_eq!(settings.findings, *findings);
+}
+
+#[test]
+fn the_directory_is_subdir_and_then_sub_path() {
+    let of = |attributes: &[(&str, &str)], flags: &[&str]| {
+        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        directory_of(&strings(attributes), &flags)
+    };
+    assert_eq!(of(&[], &[]), Ok(None));
+    assert_eq!(of(&[], &["subdir=/"]), Ok(None));
+    assert_eq!(of(&[("subPath", "a")], &[]), Ok(Some("a".into())));
+    assert_eq!(of(&[("subPath", "a")], &["cache-size=1,subdir=/x/y/"]), Ok(Some("x/y/a".into())));
+    assert_eq!(
+        of(&[("mountOptions", "subdir=old"), ("subPath", "a")], &["subdir=new"]),
+        Ok(Some("new/a".into()))
+    );
+    assert!(of(&[("subPath", "a")], &["subdir=../up"]).is_err());
+    assert!(of(&[], &["subdir=.juicefs-csi"]).is_err());
+    let filled_in = [("juicefs.rs/mount-options", "subdir=ns/claim"), ("subPath", "a")];
+    assert_eq!(of(&filled_in, &["subdir=${.PVC.namespace}/${.PVC.name}"]), Ok(Some("ns/claim/a".into())));
+    assert_eq!(of(&filled_in, &["subdir=plain"]), Ok(Some("plain/a".into())));
 }
 
 #[test]

@@ -125,6 +125,27 @@ async fn internal_files_are_there_and_protected() {
     assert_eq!(denied(a.vfs.lookup(&caller(), dir, &name(".stats")).await.map(drop)), Errno::ENOENT);
 }
 
+async fn a_hidden_name_is_not_there_and_cannot_be_made(world: &World) {
+    let open = world.client_with(16 << 20, VfsConfig::default()).await;
+    let records = open.vfs.mkdir(&caller(), Ino::ROOT, &name(".records"), 0o755, 0).await.unwrap().ino;
+    let hidden_name = Some(".records".to_owned());
+    let hiding = world.client_with(16 << 20, VfsConfig { hidden_name, ..VfsConfig::default() }).await;
+    let dir = hiding.vfs.opendir(&caller(), Ino::ROOT).await.unwrap();
+    assert!(!names(&list(&hiding, Ino::ROOT, dir.fh, 0, 10).await).contains(".records"));
+    let hidden = name(".records");
+    let errno = |result: juicefs_vfs::Result<()>| result.unwrap_err().errno();
+    assert_eq!(errno(hiding.vfs.lookup(&caller(), Ino::ROOT, &hidden).await.map(drop)), Errno::ENOENT);
+    assert_eq!(errno(hiding.vfs.rmdir(&caller(), Ino::ROOT, &hidden).await), Errno::EPERM);
+    let made = hiding.vfs.mkdir(&caller(), Ino::ROOT, &hidden, 0o755, 0).await;
+    assert_eq!(errno(made.map(drop)), Errno::EPERM);
+    let below = hiding.vfs.mkdir(&caller(), Ino::ROOT, &name("d"), 0o755, 0).await.unwrap().ino;
+    hiding.vfs.mkdir(&caller(), below, &hidden, 0o755, 0).await.unwrap();
+    assert_eq!(open.ino(".records").await, records);
+    open.vfs.rmdir(&caller(), Ino::ROOT, &hidden).await.unwrap();
+    open.vfs.rmdir(&caller(), below, &hidden).await.unwrap();
+    open.vfs.rmdir(&caller(), Ino::ROOT, &name("d")).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn internal_names_can_be_hidden_or_prefixed() {
     let world = World::with_format(|format| format.trash_days = 1).await;
@@ -133,6 +154,7 @@ async fn internal_names_can_be_hidden_or_prefixed() {
     assert_eq!(list(&hidden, Ino::ROOT, dir.fh, 0, 10).await.len(), 2);
     hidden.ino(".stats").await;
     hidden.ino(".trash").await;
+    a_hidden_name_is_not_there_and_cannot_be_made(&world).await;
     let prefixed =
         world.client_with(16 << 20, VfsConfig { prefix_internal: true, ..VfsConfig::default() }).await;
     assert_eq!(prefixed.ino(".jfs.trash").await, Ino::TRASH);
