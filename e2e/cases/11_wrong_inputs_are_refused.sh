@@ -8,29 +8,48 @@ storage_secrets
 
 # refused SENTENCE SED-EXPRESSION : a good manifest, changed, is refused by the API server.
 refused() {
-    local answer
-    if answer=$(file_system wrong | sed "$2" | k apply --filename - 2>&1); then
-        k delete jfs wrong --timeout=30s >/dev/null 2>&1 || true
-        fail "not refused: $2"
-    fi
+    local answer changed
+    changed=$(file_system wrong | sed "$2")
+    [ "$changed" != "$(file_system wrong)" ] || fail "the manifest is not changed by $2"
+    if answer=$(k create --dry-run=server --filename - 2>&1 <<<"$changed"); then fail "not refused: $2"; fi
     expect_in "the answer to $2" "$1" "$answer"
 }
+file_system wrong | k create --dry-run=server --filename - >/dev/null || fail "the good manifest is refused"
 
-step "refused at the door"
+step "refused at the door: metadata and storage"
 refused "must not contain a password" 's#redis://#redis://:hunter2@#'
+refused "must not contain a password" 's#6379/[0-9]*"#6379/1?password=hunter2"#'
 refused "must begin with redis://" 's#redis://redis.storage:6379/[0-9]*#sqlite3:///tmp/x.db#; s#engine: redis, ##'
 refused "engine must be the scheme of url" 's#engine: redis#engine: mysql#'
+refused "Unsupported value" 's#engine: redis#engine: sqlite3#'
+refused "meta needs a url" 's#meta: {.*#meta: {}#'
 refused "no pod reaches" 's#type: s3#type: file#'
+refused "storage.type" 's#type: s3#type: S3-like#'
 refused "must not contain credentials" 's#http://s3#http://key:secret@s3#'
+refused "bucket" 's#bucket: "[^"]*", ##'
+refused "secretRef.name" 's#secretRef: {name: s3}#secretRef: {}#'
+
+step "refused at the door: the volume"
+refused "volumeName" 's#^  secretExport:#  volumeName: Ab\n&#'
+refused "metadata.name is no volume name" 's#metadata: {name: wrong}#metadata: {name: a.name.with.dots}#'
+refused "metadata.name must be at most 63 characters" "s#metadata: {name: wrong}#metadata: {name: $(printf 'x%.0s' $(seq 64))}#; s#^  secretExport:#  volumeName: good\n&#"
 refused "blockSizeKiB must be a power of two" 's#trashDays: 1#blockSizeKiB: 100#'
 refused "compression" 's#trashDays: 1#compression: brotli#'
 refused "capacity" 's#trashDays: 1#capacity: lots#'
+refused "inodes" 's#trashDays: 1#inodes: -1#'
 refused "trashDays" 's#trashDays: 1#trashDays: -1#'
+refused "uuid" 's#trashDays: 1#uuid: not-a-uuid#'
 refused "deletionPolicy" 's#^  secretExport:#  deletionPolicy: Delete\n&#'
-refused "volumeName" 's#^  secretExport:#  volumeName: Ab\n&#'
-refused "meta needs a url" 's#meta: {.*#meta: {}#'
-refused "bucket" 's#bucket: "[^"]*", ##'
+refused 'unknown field "spec.format.trashDay"' 's#trashDays: 1#trashDay: 1#'
+
+step "refused at the door: what is made for pods"
 refused "reclaimPolicy" 's#reclaimPolicy: Delete#reclaimPolicy: Recycle#'
+refused "volumeBindingMode" 's#reclaimPolicy: Delete#volumeBindingMode: Later#'
+refused "storageClasses[0].name" "s#storageClasses: \[{name: $NS#storageClasses: [{name: Upper_Case#"
+refused "Duplicate value" "s#storageClasses: \[#storageClasses: [{name: $NS}, #"
+refused "secretExport.name" 's#secretExport: {name: wrong-csi}#secretExport: {name: "Not A Name"}#'
+refused "allowedNamespaces" 's#^  secretExport:#  allowedNamespaces: [Upper]\n&#'
+refused "Duplicate value" 's#^  secretExport:#  allowedNamespaces: [a, a]\n&#'
 
 step "what may not change is refused later too"
 file_system right | sed 's#^  storageClasses:.*##' | apply
@@ -43,6 +62,10 @@ changed "bucket cannot change" '{"spec":{"storage":{"bucket":"http://s3.storage:
 changed "type cannot change" '{"spec":{"storage":{"type":"minio"}}}'
 changed "volumeName cannot change" '{"spec":{"volumeName":"another"}}'
 changed "blockSizeKiB cannot change" '{"spec":{"format":{"blockSizeKiB":1024}}}'
+changed "compression cannot change" '{"spec":{"format":{"compression":"lz4"}}}'
+changed "hashPrefix cannot change" '{"spec":{"format":{"hashPrefix":true}}}'
+changed "uuid cannot change" '{"spec":{"format":{"uuid":"00000000-0000-0000-0000-000000000000"}}}'
+changed "meta.engine cannot change" '{"spec":{"meta":{"engine":null}}}'
 changed "the scheme of meta.url cannot change" '{"spec":{"meta":{"engine":null,"url":"mysql://db/x"}}}'
 k wait --for=condition=Ready jfs/right --timeout=120s >/dev/null || fail "the good FileSystem is not Ready"
 k delete jfs right --timeout=60s >/dev/null

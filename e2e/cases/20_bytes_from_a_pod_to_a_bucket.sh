@@ -11,8 +11,12 @@ claim one
 claim two "$NS" ReadWriteOnce
 bound one
 bound two
+pv=$(pv_of one)
 one=$(directory_of one)
-[ -n "$one" ] || one=$(pv_of one)
+expect "the directory of a volume" "$pv" "$one"
+expect_in "what the claim's owner is told" "Warning: the capacity of 1073741824 bytes is not enforced yet" \
+    "$(told PersistentVolumeClaim one CapacityNotEnforced)"
+expect_in "what kubectl describe shows of it" CapacityNotEnforced "$(k describe pvc one)"
 
 step "a pod writes 200 MiB and a tree"
 running_pod writer one
@@ -50,20 +54,54 @@ in_pod writer rm /data/note
 sees_not() { in_pod reader test ! -e /data/note; }
 until_true 5 "the reader sees that it is gone" sees_not
 
+step "the volume's record is in the file system, for nobody but the driver"
+record=$(with_peer 'stat -c "%a %u" "$MNT/.juicefs-csi" >&2; readlink "$MNT/.juicefs-csi/volumes/$1"' "$pv" 2>"$WORK/records")
+expect "mode and owner of the records" "700 0" "$(cat "$WORK/records")"
+expect "the record" "$one 1073741824 $(kubectl get namespace kube-system --output=jsonpath='{.metadata.uid}') true" \
+    "$(jq -r '[.path, .capacity, .cluster, .inode > 1] | join(" ")' <<<"$record")"
+
+step "the kubelet knows what the volume uses"
+used() {
+    kubectl get --raw "/api/v1/nodes/$NODE_NAME/proxy/stats/summary" |
+        jq -e --arg namespace "$NS" '[.pods[].volume[]? | select(.pvcRef.name == "one" and .pvcRef.namespace == $namespace) | .usedBytes] | max >= 200 * 1048576'
+}
+until_true 60 "the kubelet has the volume's statistics" used
+
 step "mount pods are not privileged and run as nobody's root"
 pods=$(mount_pods)
-[ -n "$pods" ] || fail "there is no mount pod"
+expect "the number of mount pods, one a volume" 2 "$(wc -l <<<"$pods")"
 while IFS=/ read -r namespace name; do
     spec=$(kubectl --namespace "$namespace" get pod "$name" --output=json)
     jq -e '[.spec.containers[].securityContext | (.privileged // false) == false and .allowPrivilegeEscalation == false
+            and .readOnlyRootFilesystem == true and .seccompProfile.type == "RuntimeDefault"
             and (.capabilities.drop | index("ALL") != null) and ((.capabilities.add // []) == [])] | all' <<<"$spec" >/dev/null ||
         fail "the mount pod $name may too much: $(jq -c '[.spec.containers[].securityContext]' <<<"$spec")"
     expect "the user of $name" 65532 "$(jq -r '[.spec.securityContext.runAsUser, .spec.containers[].securityContext.runAsUser] | map(select(. != null)) | unique | join(" ")' <<<"$spec")"
     expect "host namespaces of $name" "false false false" "$(jq -r '[.spec.hostPID // false, .spec.hostIPC // false, .spec.hostNetwork // false] | join(" ")' <<<"$spec")"
+    expect "environment, token and volumes of $name" "0 false emptyDir hostPath" "$(jq -r '[([.spec.containers[].env // []] | add | length),
+        .spec.automountServiceAccountToken, (.spec.volumes[] | keys[] | select(. != "name"))] | join(" ")' <<<"$spec")"
+    process=$(process_of "$(jq -r '.metadata.uid' <<<"$spec")" juicefs)
+    expect "user, capabilities and locks of the process of $name" "65532 0000000000000000 0000000000000000 1 2" "$(in_node awk '
+        $1 == "Uid:" { uid = $2 } $1 == "CapEff:" { effective = $2 } $1 == "CapBnd:" { bounding = $2 }
+        $1 == "NoNewPrivs:" { locked = $2 } $1 == "Seccomp:" { print uid, effective, bounding, locked, $2 }' "/proc/$process/status")"
+    if in_node nsenter -t "$process" -m -- touch /written 2>/dev/null; then fail "the root of $name can be written"; fi
 done <<<"$pods"
+uuid=$(k get jfs data --output=jsonpath='{.status.uuid}')
+expect "the cache on the node" "700 65532 directory" "$(in_node stat -c '%a %u %F' "/var/jfsCache/$uuid")"
+
+step "one of two pods goes, and the other keeps its volume"
+k delete pod reader --timeout=60s >/dev/null
+expect "the digest with one pod gone" "$written" "$(digest_in_pod writer /data)"
+expect "mount pods with one pod gone" "$pods" "$(mount_pods)"
+
+step "a container that starts again finds its data"
+in_node kill -KILL "$(process_of "$(k get pod writer --output=jsonpath='{.metadata.uid}')" sleep)"
+restarted() { [ "$(k get pod writer --output=jsonpath='{.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}')" = "1 true" ]; }
+until_true 60 "the container runs again" restarted
+expect "the digest in a container that started again" "$written" "$(digest_in_pod writer /data)"
 
 step "pods that come again find their data"
-k delete pod writer reader --timeout=60s >/dev/null
+k delete pod writer --timeout=60s >/dev/null
 running_pod writer one
 expect "the digest after a restart" "$written" "$(digest_in_pod writer /data)"
 
@@ -72,8 +110,9 @@ by_peer=$(with_peer "set -- \"\$MNT/\$1\"; $TREE_DIGEST" "$one")
 expect "the digest, as the peer reads it" "$written" "$by_peer"
 
 step "a deleted claim takes its directory into the trash and its mount pod away"
-pv=$(pv_of one)
 k delete pod writer --timeout=60s >/dev/null
+none_for_one() { [ -z "$(mount_pods "volume-id=$pv")" ]; }
+until_true 60 "the mount pod of the first claim is gone" none_for_one
 k delete pvc one --timeout=60s >/dev/null
 no_pv() { ! kubectl get pv "$pv"; }
 until_true 90 "the PersistentVolume is gone" no_pv
@@ -82,20 +121,24 @@ in_trash() {
     with_peer 'test ! -e "$MNT/$1"; find "$MNT/.trash" -name "*-big" -size +199M | grep -q .' "$one"
 }
 until_true 90 "the directory is gone and its files are in the trash" in_trash
-used=$(k get pod stranger --output=jsonpath='{.spec.nodeName}')
-expect "where the other pod runs" "$NODE_NAME" "$used"
+expect "the record of the volume that is gone, and what waits" "" "$(with_peer 'find "$MNT/.juicefs-csi" -name "$1*"' "$pv")"
 expect "what the other claim has now" mine "$(in_pod stranger cat /data/mine)"
+expect "mount pods now" 1 "$(mount_pods | wc -l)"
 
 step "with the last claim the mount pod goes"
 k delete pod stranger --timeout=60s >/dev/null
-k delete pvc two --timeout=60s >/dev/null
 none() { [ -z "$(mount_pods)" ]; }
 until_true 120 "no mount pod is left" none
 no_mounts() { ! in_node grep -q fuse.juicefs /proc/mounts; }
 until_true 30 "no mount is left on the node" no_mounts
 
 step "deleting the FileSystem leaves the volume"
+two=$(directory_of two)
+kubectl patch pv "$(pv_of two)" --type=merge --patch '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}' >/dev/null
 before=$(redis get setting)
 k delete jfs data --timeout=60s >/dev/null
-expect "the setting" "$before" "$(redis get setting)"
-peer status "$(judge_url)" >/dev/null 2>&1 || fail "the peer cannot read the volume after the FileSystem is gone"
+[ "$(redis get setting)" = "$before" ] || fail "the volume's setting was changed with its FileSystem"
+expect "what the peer reads after it" mine "$(with_peer 'cat "$MNT/$1/mine"' "$two")"
+pv=$(pv_of two)
+k delete pvc two --timeout=60s >/dev/null
+kubectl delete pv "$pv" --timeout=30s >/dev/null

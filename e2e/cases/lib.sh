@@ -121,6 +121,23 @@ EOF
 
 bound() { k wait --for=jsonpath='{.status.phase}'=Bound "pvc/$1" --timeout=60s >/dev/null || { k describe pvc "$1" >&2; fail "the claim $1 is not bound"; }; }
 
+# told KIND NAME REASON [SECONDS] : an Event about an object of the case says so; prints what it says.
+told() {
+    local fields="involvedObject.kind=$1,involvedObject.name=$2,reason=$3"
+    event_is_there() { [ -n "$(k get events --field-selector "$fields" --output=name)" ]; }
+    until_true "${4:-20}" "an Event $3 on $1 $2" event_is_there
+    k get events --field-selector "$fields" --output=jsonpath='{.items[0].type}: {.items[0].message}'
+}
+
+# condition NAME TYPE FIELD : of a FileSystem.
+condition() { k get jfs "$1" --output=jsonpath="{.status.conditions[?(@.type==\"$2\")].$3}"; }
+# becomes NAME TYPE REASON [SECONDS] : waits until the condition has that reason; prints its message.
+becomes() {
+    has_reason() { [ "$(condition "$1" "$2" reason)" = "$3" ]; }
+    until_true "${4:-60}" "the condition $2 of $1 has the reason $3" has_reason "$1" "$2" "$3"
+    condition "$1" "$2" message
+}
+
 # The PersistentVolume of a claim, and the directory that it is in the volume.
 pv_of() { k get pvc "$1" --output=jsonpath='{.spec.volumeName}'; }
 directory_of() { kubectl get pv "$(pv_of "$1")" --output=jsonpath='{.spec.csi.volumeAttributes.subPath}'; }
@@ -153,6 +170,13 @@ in_pod() {
     local name=$1
     shift
     k exec "$name" -- "$@"
+}
+
+# process_of POD-UID COMM : the process of that name in a pod, as the node counts.
+process_of() {
+    in_node bash -c 'for pid in $(pgrep -x "$2"); do
+        if grep -q -- "$1" "/proc/$pid/cgroup"; then echo "$pid"; exit; fi
+    done; exit 1' process_of "$1" "$2"
 }
 
 # The mount pods of the driver; the argument narrows by label.

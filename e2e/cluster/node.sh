@@ -96,6 +96,7 @@ resolvConf: $run/resolv.conf.empty
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, nodefs.inodesFree: 1%, imagefs.available: 1%}
 syncFrequency: 10s
+volumeStatsAggPeriod: 10s
 shutdownGracePeriod: 0s
 EOF
 

@@ -36,7 +36,10 @@ struct Wanted {
     id: String,
     target: PathBuf,
     settings: VolumeSettings,
-    read_only: bool,
+    /// Nobody may write to the volume: then its mount, which all pods of the node share, is read-only too.
+    read_only_volume: bool,
+    /// This pod may not.
+    read_only_target: bool,
     /// One pod at a time (ReadWriteOncePod).
     exclusive: bool,
     context: HashMap<String, String>,
@@ -96,7 +99,7 @@ impl Node {
             if roots.is_empty() { vec![PathBuf::from("memory")] } else { roots.clone() };
         let running = self.mount_pod(wanted, &uuid, &roots).await?;
         let mounted = self.kernel_mount(wanted, mount_settings, &running).await?;
-        let (target, read_only) = (wanted.target.clone(), wanted.read_only);
+        let (target, read_only) = (wanted.target.clone(), wanted.read_only_target);
         blocking("binding the target", CALL_TIMEOUT, move || bind(&mounted, &target, read_only)).await
     }
 
@@ -158,12 +161,12 @@ impl Node {
         if !found.is_empty() {
             self.tell(wanted, &Note::warning("SettingIgnored", "Mount", found.join("; "))).await;
         }
-        options.read_only |= wanted.read_only;
+        options.read_only |= wanted.read_only_volume;
         let path = wanted.settings.directory(wanted.settings.attributes.sub_path.as_deref());
         options.subdir = None;
         if let Some(path) = path.map_err(|error| status::of_settings(&error))? {
             if volume.find(&path).await?.is_none() {
-                if options.read_only {
+                if wanted.read_only_target {
                     return Err(Status::not_found(format!(
                         "directory {path} is not in volume {}",
                         format.name
@@ -270,12 +273,13 @@ fn read(request: pb::NodePublishVolumeRequest) -> Result<Wanted, Status> {
     let settings = VolumeSettings::for_existing_volume(&secret_map(request.secrets), &context, &flags)
         .map_err(|error| status::of_settings(&error))?;
     let exclusive = is_exclusive(&capability);
-    let read_only = request.readonly || is_reader(&capability) || settings.options.read_only();
+    let read_only_volume = is_reader(&capability) || settings.options.read_only();
     Ok(Wanted {
         id: request.volume_id,
         target: PathBuf::from(request.target_path),
         settings,
-        read_only,
+        read_only_volume,
+        read_only_target: request.readonly || read_only_volume,
         exclusive,
         context: request.volume_context,
     })
