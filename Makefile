@@ -14,8 +14,8 @@ help: ## list the targets
 demo: tools binary ## format SQLite + a folder, mount, write, read, unmount
 	@e2e/demo.sh $(BINARY)
 
-demo-kubernetes: binary ## bring up a real one-node Kubernetes, install the chart and run the cases
-	@e2e/run.sh
+demo-kubernetes: binary ## a real one-node Kubernetes on this machine, our chart, a claim and two pods that share it
+	@e2e/demo-kubernetes.sh $(BINARY)
 
 check: ## what every commit must pass
 	@e2e/test.sh check

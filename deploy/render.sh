@@ -1,11 +1,11 @@
 #!/bin/sh
 # Renders deploy/juicefs.yaml from charts/juicefs, for plain `kubectl apply -f`. With --check it only compares.
-# HELM names the helm binary; without it, one on the PATH or the one that e2e/cluster built is taken.
+# HELM names the helm binary; without it, the one that e2e/cluster built is taken, or else one on the PATH.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 helm=${HELM:-}
 if [ -z "$helm" ]; then
-  for candidate in "$(command -v helm || true)" "$HOME"/.cache/juicefs-e2e/*/helm; do
+  for candidate in "${JUICEFS_E2E_CACHE:-$HOME/.cache/juicefs-e2e}"/tools-*/helm "$(command -v helm || true)"; do
     if [ -x "$candidate" ]; then helm=$candidate; break; fi
   done
 fi

@@ -3,7 +3,7 @@
 #
 # install.sh IMAGE.tar
 #
-# Every case has a namespace of its own, made here, because the chart gives rights to read Secrets by namespace.
+# Every case, and the demo, has a namespace of its own, made here, because the chart gives rights to read Secrets by namespace.
 
 . "$(dirname "$0")/cluster/lib.sh"
 
@@ -11,7 +11,7 @@ image=${1:?install.sh IMAGE.tar}
 kubectl=$CLUSTER_DIR/kubectl
 
 "$CLUSTER_DIR/load.sh" "$image"
-namespaces=()
+namespaces=(demo)
 for file in "$REPOSITORY"/e2e/cases/[0-9]*.sh; do
     name=$(basename "$file")
     namespaces+=("case-${name%%_*}")

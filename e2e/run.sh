@@ -32,9 +32,11 @@ fi
 
 rm -rf "$report"
 mkdir -p "$report"
+running=
 cleanup() {
     status=$?
     trap - EXIT
+    [ -z "$running" ] || kill "$running" 2>/dev/null || true
     [ -n "$keep" ] || "$CLUSTER_DIR/down.sh" || status=1
     exit $status
 }
@@ -81,7 +83,10 @@ for file in "${cases[@]}"; do
         failed=$((failed + 1))
         continue
     fi
-    if timeout --kill-after=30 "$case_seconds" bash "$file" >"$report/$name.txt" 2>&1; then
+    # Aside, so that a signal to this script is heard at once.
+    timeout --kill-after=30 "$case_seconds" bash "$file" >"$report/$name.txt" 2>&1 &
+    running=$!
+    if wait $running; then
         printf 'ok %s (%s s)\n' "$name" $((SECONDS - began))
         passed=$((passed + 1))
     else

@@ -106,12 +106,12 @@ ready_file_system() {
     }
 }
 
-# claim NAME [CLASS] [MODE]
+# claim NAME [CLASS] [MODE] [LABELS] [ANNOTATIONS]
 claim() {
     apply <<EOF
 apiVersion: v1
 kind: PersistentVolumeClaim
-metadata: {name: $1}
+metadata: {name: $1, labels: {${4:-}}, annotations: {${5:-}}}
 spec:
   accessModes: [${3:-ReadWriteMany}]
   storageClassName: ${2:-$NS}
@@ -144,7 +144,7 @@ directory_of() { kubectl get pv "$(pv_of "$1")" --output=jsonpath='{.spec.csi.vo
 
 # ---- pods
 
-# pod NAME CLAIM : a pod that has the claim at /data and waits to be told what to do.
+# pod NAME CLAIM [true] : a pod that has the claim at /data, read-only if so, and waits to be told what to do.
 pod() {
     apply <<EOF
 apiVersion: v1
@@ -157,7 +157,7 @@ spec:
     image: $TOOLBOX_IMAGE
     imagePullPolicy: Never
     volumeMounts: [{name: data, mountPath: /data}]
-  volumes: [{name: data, persistentVolumeClaim: {claimName: $2}}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: $2, readOnly: ${3:-false}}}]
 EOF
 }
 

@@ -8,6 +8,8 @@ mod delete;
 mod neighbours;
 mod purge;
 mod records;
+#[cfg(test)]
+mod tests;
 mod volumes;
 
 use k8s_openapi::api::core::v1::Namespace;

@@ -75,7 +75,7 @@ struct Level {
 
 impl Volume {
     /// Removes what waits in `deleted/`, so that files go through the trash as any others. How many entries went.
-    async fn purge(&self) -> Result<u64, juicefs_meta::Error> {
+    pub(super) async fn purge(&self) -> Result<u64, juicefs_meta::Error> {
         let Some(own) = self.purge_child(Ino::ROOT, RECORDS).await? else { return Ok(0) };
         let Some(deleted) = self.purge_child(own, DELETED).await? else { return Ok(0) };
         let mut removed = 0;

@@ -1,0 +1,89 @@
+//! Directories and records, on a volume in memory.
+
+use juicefs_meta::engines::memory::MemoryEngine;
+use juicefs_meta::port::{Engine, NewVolume};
+use juicefs_meta::request::{MetaOptions, NewNode};
+use juicefs_meta::{Attr, Caller, Format, Ino, Kind, Meta, Name, Time};
+use std::sync::Arc;
+
+use super::Volume;
+use super::records::{DELETED, RECORDS, VolumeRecord};
+
+async fn volume() -> Volume {
+    let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+    let mut format = Format::new("vol");
+    format.trash_days = 0;
+    let root = Attr::new(Kind::Directory, 0o777, 0, 0, Ino::ROOT, Time { sec: 1, nsec: 0 });
+    let new = NewVolume { setting: format.to_text(), root, trash: None };
+    engine.create_volume(&new).await.expect("an empty database");
+    let meta = Meta::open(engine, MetaOptions::default()).await.expect("a volume");
+    Volume { meta, caller: Caller::internal() }
+}
+
+async fn used(volume: &Volume) -> u64 {
+    volume.meta.statfs(&volume.caller, Ino::ROOT).await.expect("counted").used_inodes
+}
+
+async fn make(volume: &Volume, parent: Ino, name: String, new: NewNode) -> Ino {
+    let name = Name::new(name.into_bytes()).expect("a name");
+    volume.meta.mknod(&volume.caller, parent, &name, &new).await.expect("made").0
+}
+
+fn record(path: &str) -> VolumeRecord {
+    VolumeRecord { v: 1, path: path.into(), inode: 2, capacity: 5, cluster: "c".into(), made: true }
+}
+
+#[tokio::test]
+async fn records_are_written_once_found_and_removed() {
+    let volume = volume().await;
+    assert_eq!(volume.record("a").await.expect("readable"), None);
+    volume.write_record("a", &record("x/y")).await.expect("written");
+    volume.write_record("b", &record("z")).await.expect("written");
+    let again = volume.write_record("a", &record("other")).await.expect_err("it is there");
+    assert_eq!(again.code(), tonic::Code::Aborted);
+    assert_eq!(volume.record("a").await.expect("readable"), Some(record("x/y")));
+    assert_eq!(volume.other_records("a").await.expect("readable"), [record("z")]);
+    volume.remove_record("a").await.expect("removed");
+    volume.remove_record("a").await.expect("removing twice is no error");
+    assert_eq!(volume.record("a").await.expect("readable"), None);
+    let long = volume.write_record("c", &record(&"x".repeat(4096))).await.expect_err("too long");
+    assert_eq!(long.code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_path_says_whether_its_last_directory_is_new() {
+    let volume = volume().await;
+    let (ino, is_new) = volume.make_path("a/b", 0o777).await.expect("made");
+    assert!(is_new);
+    assert_eq!(volume.make_path("a/b", 0o777).await.expect("there"), (ino, false));
+    make(&volume, ino, "file".into(), NewNode::file(0o644, 0)).await;
+    let through = volume.make_path("a/b/file/c", 0o777).await.expect_err("a file is in the way");
+    assert_eq!(through.code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn what_is_retired_is_out_of_its_place_at_once_and_purged_to_the_last_entry() {
+    let volume = volume().await;
+    let before = used(&volume).await;
+    for id in ["one", "two"] {
+        let (top, _) = volume.make_path(&format!("team/{id}"), 0o777).await.expect("made");
+        for outer in 0..5 {
+            let below = make(&volume, top, format!("d{outer}"), NewNode::directory(0o755, 0)).await;
+            for inner in 0..5 {
+                make(&volume, below, format!("f{inner}"), NewNode::file(0o644, 0)).await;
+                let deep = make(&volume, below, format!("d{inner}"), NewNode::directory(0o755, 0)).await;
+                make(&volume, deep, "f".into(), NewNode::file(0o644, 0)).await;
+            }
+        }
+        volume.retire(id, &format!("team/{id}")).await.expect("moved");
+        volume.retire(id, &format!("team/{id}")).await.expect("retiring twice is no error");
+        assert_eq!(volume.find(&format!("team/{id}")).await.expect("looked"), None);
+    }
+    // Each: 1 + 5 * (1 + 5 + 5 * 2) entries.
+    assert_eq!(volume.purge().await.expect("purged"), 2 * 81);
+    assert_eq!(volume.purge().await.expect("purged"), 0);
+    let deleted = volume.find(&format!("{RECORDS}/{DELETED}")).await.expect("looked").expect("it stays");
+    assert!(volume.meta.readdir(&volume.caller, deleted, false).await.expect("listed").is_empty());
+    // The directories team, .juicefs-csi and deleted are what is new.
+    assert_eq!(used(&volume).await, before + 3);
+}
