@@ -6,7 +6,7 @@ export JUICEFS_E2E_CACHE ?= $(HOME)/.cache/juicefs-e2e
 BINARY := $(CARGO_TARGET_DIR)/e2e/juicefs
 CLUSTER := e2e/cluster
 
-.PHONY: help demo demo-kubernetes check test test-rest bench generate tools binary image cluster-up cluster-down
+.PHONY: help demo demo-kubernetes check test test-rest soak bench generate tools binary image cluster-up cluster-down
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: ## everything that CI runs
 
 test-rest: ## what is written and not part of CI yet
 	@e2e/test.sh rest
+
+soak: ## ROW=model|fsx|storm [MINUTES=30] [SEED=n]: one long run; the result goes into docs/measured.md
+	@e2e/soak.sh $(ROW)
 
 bench: tools binary ## us and the peer in turns (Redis)
 	@python3 e2e/suites/perf.py $(BINARY) $(JUICEFS_E2E_CACHE)/venv/bin/juicefs

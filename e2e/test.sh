@@ -48,6 +48,8 @@ all)
     unit
     tidy
     binary
+    stage linked 60 e2e/linked.sh "$JUICEFS"
+    stage cli 300 e2e/cli/run.sh
     stage bad-input 300 e2e/bad-input.sh
     stage demo 300 e2e/demo.sh "$JUICEFS"
     stage peer 900 env STORM_SECONDS=0 e2e/peer/run.sh

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod budget;
 pub mod log;
 pub mod metrics;
+pub mod secrets;
 pub mod sync;
 pub mod units;
 

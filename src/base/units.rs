@@ -47,6 +47,25 @@ pub fn parse_bytes(text: &str, bare_unit_bytes: u64) -> Result<u64, UnitError> {
     Ok(bytes as u64)
 }
 
+/// `0 B`, `1.5 GiB`, `100 GiB`: two digits at most below ten, as the peer shows sizes.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+pub fn format_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = 0;
+    let mut value = bytes as f64;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let value = (value * 10.0).round() / 10.0;
+    match unit {
+        0 => format!("{bytes} B"),
+        _ if value < 10.0 => format!("{value:.1} {}", UNITS[unit]),
+        _ => format!("{value:.0} {}", UNITS[unit]),
+    }
+}
+
 /// `100ms`, `12s`, `1h30m`, `2d`; a bare number is seconds.
 ///
 /// # Errors
@@ -103,6 +122,21 @@ mod tests {
         }
         for bad in ["", "x", "1Q", "-1M", "1e30E", "M"] {
             assert!(parse_bytes(bad, mib).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_the_peer_does() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1 << 30, "1.0 GiB"),
+            (3 << 29, "1.5 GiB"),
+            (100 << 30, "100 GiB"),
+            (1 << 40, "1.0 TiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(format_bytes(bytes), shown);
         }
     }
 

@@ -1,7 +1,44 @@
 //! The environment variables that commands read, in one place (`reference/cli.md` 3.4).
 
-use juicefs_base::SecretString;
+use juicefs_base::{SecretString, secrets};
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Variables that hold secrets or tell where one is.
+const SECRETS: &[&str] = &[
+    "ACCESS_KEY",
+    "META_PASSWORD",
+    "META_PASSWORD_FILE",
+    "REDIS_PASSWORD",
+    "SECRET_KEY",
+    "SENTINEL_PASSWORD",
+    "SENTINEL_PASSWORD_FOR_OBJ",
+    "SESSION_TOKEN",
+];
+
+/// Flags whose values are secrets.
+pub(crate) const SECRET_FLAGS: &[&str] = &["access-key", "secret-key", "session-token"];
+
+/// What the process was started with. Secrets are here and nowhere else: the process's own environment, and so that
+/// of its children, holds none once this is made.
+pub(crate) struct Environment {
+    secrets: BTreeMap<String, SecretString>,
+    /// Why secrets can still be seen in `/proc`, if they can.
+    pub shown_because: Option<std::io::Error>,
+}
+
+impl Environment {
+    /// Takes the secrets. Called once, before anything else reads them and before any thread starts.
+    pub(crate) fn take() -> Self {
+        let (secrets, hidden) = secrets::take_variables(SECRETS);
+        Self { secrets, shown_because: hidden.err() }
+    }
+
+    /// A variable that holds a secret.
+    pub(crate) fn secret(&self, name: &str) -> Option<SecretString> {
+        self.secrets.get(name).cloned()
+    }
+}
 
 fn text(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -10,18 +47,6 @@ fn text(name: &str) -> Option<String> {
 /// `AWS_REGION`, else `AWS_DEFAULT_REGION`.
 pub(crate) fn aws_region() -> Option<String> {
     text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION"))
-}
-
-pub(crate) fn access_key() -> Option<String> {
-    text("ACCESS_KEY")
-}
-
-pub(crate) fn secret_key() -> Option<SecretString> {
-    text("SECRET_KEY").map(SecretString::from)
-}
-
-pub(crate) fn session_token() -> Option<SecretString> {
-    text("SESSION_TOKEN").map(SecretString::from)
 }
 
 pub(crate) fn skips_store_check() -> bool {

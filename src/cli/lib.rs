@@ -8,36 +8,65 @@ mod commands;
 mod environment;
 mod progress;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
+use clap::error::ErrorKind;
+use environment::Environment;
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+/// As the peer answers an unknown command.
+const UNKNOWN_COMMAND: u8 = 3;
 
 /// Runs the command line and gives the exit code of the process.
 pub fn main() -> ExitCode {
-    let mut arguments: Vec<_> = std::env::args_os().collect();
-    if let Some(answer) = args::not_supported_yet(&arguments) {
-        fail(&answer);
-        return ExitCode::FAILURE;
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut environment = Environment::take();
+    if let Err(cause) = juicefs_base::secrets::mask_arguments(&arguments, environment::SECRET_FLAGS) {
+        environment.shown_because.get_or_insert(cause);
     }
-    args::split_joined_options(&mut arguments);
-    let matches = match args::Cli::command().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-        }
+    let is_for_fstab = arguments.first().is_some_and(|program| args::fstab::is_called(program));
+    let arguments = match is_for_fstab {
+        true => args::fstab::translate(&arguments),
+        false => Some(arguments),
     };
-    let cli = match args::Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::FAILURE;
-        }
-    };
-    match commands::run(cli) {
+    // A dry run of mount(8).
+    let Some(arguments) = arguments else { return ExitCode::SUCCESS };
+    match run(&arguments, &environment) {
         Ok(code) => code,
         Err(error) => {
             fail(&format!("{error:#}"));
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[OsString], environment: &Environment) -> anyhow::Result<ExitCode> {
+    let mut tree = args::command();
+    tree.build();
+    if arguments.len() <= 1 {
+        tree.print_help()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let arguments = args::go_flags::rewrite(arguments, &tree).map_err(anyhow::Error::msg)?;
+    let parsed =
+        tree.try_get_matches_from(arguments).and_then(|matches| match args::not_yet::answer(&matches) {
+            Some(sentence) => Ok(Err(sentence)),
+            None => args::Cli::from_arg_matches(&matches).map(Ok),
+        });
+    match parsed {
+        Ok(Ok(cli)) => commands::run(cli, environment),
+        Ok(Err(sentence)) => anyhow::bail!(sentence),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
+            commands::version();
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            error.print()?;
+            Ok(match error.kind() {
+                ErrorKind::DisplayHelp => ExitCode::SUCCESS,
+                ErrorKind::InvalidSubcommand => ExitCode::from(UNKNOWN_COMMAND),
+                _ => ExitCode::FAILURE,
+            })
         }
     }
 }

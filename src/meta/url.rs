@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use juicefs_base::SecretString;
-use percent_encoding::percent_decode_str;
+use juicefs_base::{ExposeSecret, SecretString};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{Error, Result};
 
@@ -45,7 +45,6 @@ pub struct RedisUrl {
     /// Several without a master name are nodes of a cluster.
     pub hosts: Vec<(String, u16)>,
     pub username: Option<String>,
-    /// From the address, else from the environment.
     pub password: Option<SecretString>,
     pub db: u32,
     pub params: Vec<(String, String)>,
@@ -62,30 +61,41 @@ const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
 impl MetaUrl {
-    /// Reads an address; a bare host means `redis://`. A missing password is taken from `REDIS_PASSWORD`,
-    /// `META_PASSWORD` or the file that `META_PASSWORD_FILE` names, in this order.
+    /// Reads an address; a bare host means `redis://`.
     ///
     /// # Errors
     /// [`Error::Engine`] with a sentence that names the schemes that exist or what is wrong with the address.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::parse_with(text, |name| std::env::var(name).ok())
-    }
-
-    fn parse_with(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", text));
         match scheme {
             "sqlite3" => parse_sqlite(rest).map(Self::Sqlite),
-            "redis" | "rediss" | "unix" => {
-                let mut url = parse_redis(scheme, rest)?;
-                if url.password.is_none() {
-                    url.password = env_password(&env)?;
-                }
-                Ok(Self::Redis(url))
-            }
+            "redis" | "rediss" | "unix" => parse_redis(scheme, rest).map(Self::Redis),
             other => Err(Error::Engine(format!(
                 "unknown metadata engine {other}: this client has redis://, rediss://, unix:// and sqlite3://"
             ))),
         }
+    }
+
+    /// The address with its missing password put in: of the variables `REDIS_PASSWORD`, `META_PASSWORD` or of the
+    /// file that `META_PASSWORD_FILE` names, in this order. An address with a password keeps it.
+    ///
+    /// # Errors
+    /// As [`MetaUrl::parse`]; a password file that can't be read.
+    pub fn with_password(
+        text: &str,
+        variable: impl Fn(&str) -> Option<SecretString>,
+    ) -> Result<SecretString> {
+        let lacks_one = matches!(Self::parse(text)?, Self::Redis(RedisUrl { password: None, .. }));
+        let password = if lacks_one { outside_password(&variable)? } else { None };
+        let Some(password) = password else { return Ok(SecretString::from(text)) };
+        let (scheme, rest) = text.split_once("://").unwrap_or(("redis", text));
+        let (before_query, _) = rest.split_once('?').unwrap_or((rest, ""));
+        let (user, address) = match before_query.rfind('@') {
+            Some(at) => (rest[..at].trim_end_matches(':'), &rest[at + 1..]),
+            None => ("", rest),
+        };
+        let password = utf8_percent_encode(password.expose_secret(), NON_ALPHANUMERIC);
+        Ok(SecretString::from(format!("{scheme}://{user}:{password}@{address}")))
     }
 
     /// Name of the engine family as users and metrics see it.
@@ -259,14 +269,13 @@ fn decode(text: &str) -> Result<String> {
         .map_err(|_| Error::Engine("user or password in the address is not UTF-8".to_owned()))
 }
 
-fn env_password(env: &impl Fn(&str) -> Option<String>) -> Result<Option<SecretString>> {
-    for name in ["REDIS_PASSWORD", "META_PASSWORD"] {
-        if let Some(password) = env(name).filter(|password| !password.is_empty()) {
-            return Ok(Some(SecretString::from(password)));
-        }
+fn outside_password(variable: &impl Fn(&str) -> Option<SecretString>) -> Result<Option<SecretString>> {
+    if let Some(password) = variable("REDIS_PASSWORD").or_else(|| variable("META_PASSWORD")) {
+        return Ok(Some(password));
     }
-    let Some(path) = env("META_PASSWORD_FILE").filter(|path| !path.is_empty()) else { return Ok(None) };
-    let password = std::fs::read_to_string(&path)
+    let Some(path) = variable("META_PASSWORD_FILE") else { return Ok(None) };
+    let path = path.expose_secret();
+    let password = std::fs::read_to_string(path)
         .map_err(|cause| Error::Engine(format!("can't read META_PASSWORD_FILE {path}: {cause}")))?;
     Ok(Some(SecretString::from(password.trim())))
 }
@@ -274,10 +283,9 @@ fn env_password(env: &impl Fn(&str) -> Option<String>) -> Result<Option<SecretSt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use juicefs_base::ExposeSecret;
 
     fn redis(text: &str) -> RedisUrl {
-        match MetaUrl::parse_with(text, |_| None).expect(text) {
+        match MetaUrl::parse(text).expect(text) {
             MetaUrl::Redis(url) => url,
             MetaUrl::Sqlite(_) => panic!("{text} is redis"),
         }
@@ -306,20 +314,28 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_password_comes_from_the_environment() {
-        let env = |name: &str| (name == "META_PASSWORD").then(|| "from env".to_owned());
-        let MetaUrl::Redis(url) = MetaUrl::parse_with("redis://host", env).expect("parses") else {
-            panic!("redis")
+    fn a_missing_password_comes_from_outside() {
+        let filled = |text: &str, name: &str, value: &str| {
+            let variable = |asked: &str| (asked == name).then(|| SecretString::from(value));
+            MetaUrl::with_password(text, variable).expect(text).expose_secret().to_owned()
         };
-        assert_eq!(url.password.expect("from env").expose_secret(), "from env");
+        for (text, wanted) in [
+            ("host", "redis://:a%40b%2F@host"),
+            ("redis://bob@host:7000/1?x=y@z", "redis://bob:a%40b%2F@host:7000/1?x=y@z"),
+            ("rediss://bob:@host/1", "rediss://bob:a%40b%2F@host/1"),
+            ("redis://:own@host", "redis://:own@host"),
+            ("sqlite3://a.db", "sqlite3://a.db"),
+        ] {
+            let whole = filled(text, "META_PASSWORD", "a@b/");
+            assert_eq!(whole, wanted);
+            if wanted.contains("%40") {
+                assert_eq!(redis(&whole).password.expect("filled in").expose_secret(), "a@b/");
+            }
+        }
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), "in file\n").expect("written");
+        std::fs::write(file.path(), "infile\n").expect("written");
         let path = file.path().display().to_string();
-        let env = move |name: &str| (name == "META_PASSWORD_FILE").then(|| path.clone());
-        let MetaUrl::Redis(url) = MetaUrl::parse_with("redis://host", env).expect("parses") else {
-            panic!("redis")
-        };
-        assert_eq!(url.password.expect("from file").expose_secret(), "in file");
+        assert_eq!(filled("redis://host", "META_PASSWORD_FILE", &path), "redis://:infile@host");
     }
 
     #[test]

@@ -55,7 +55,6 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn run(mut settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
     process::prepare(settings.options.disable_thp);
-    process::mask_password_in_arguments();
     settings.options.mountpoint = mountpoint::prepare(&settings.options.mountpoint, settings.options.force)?;
     let runtime = runtime()?;
     let end = runtime.block_on(async {

@@ -1,10 +1,12 @@
 //! `config`: settings of a living volume. Every client sees the change at its next heartbeat.
 
+use juicefs_base::units::format_bytes;
 use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_meta::engines;
 use juicefs_meta::format::Format;
 use juicefs_meta::port::Engine;
 use juicefs_meta::url::MetaUrl;
+use std::fmt::Display;
 
 use crate::error::{Error, Result};
 use crate::format::{now, trash_root};
@@ -32,12 +34,18 @@ pub struct SettingChange {
     pub encrypt_secret: bool,
 }
 
-/// One changed setting, values fit to be shown.
+/// One changed setting as the peer tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingDiff {
     pub name: &'static str,
-    pub from: String,
-    pub to: String,
+    /// `1.0 GiB -> 2.0 GiB`; of a secret only that it changed.
+    pub change: String,
+}
+
+impl SettingDiff {
+    fn new(name: &'static str, from: &impl Display, to: &impl Display) -> Self {
+        Self { name, change: format!("{from} -> {to}") }
+    }
 }
 
 impl SettingChange {
@@ -56,10 +64,15 @@ impl SettingChange {
     /// # Errors
     /// [`Error::BadRequest`] when the bucket can't be used with the storage type.
     pub fn apply(&self, format: &mut Format) -> Result<Vec<SettingDiff>> {
+        for version in [&self.min_client_version, &self.max_client_version].into_iter().flatten() {
+            if !version.is_empty() && !is_version(version) {
+                return Err(Error::BadRequest(format!("`{version}` is no version: write it as 1.4.2")));
+            }
+        }
         let mut diffs = Vec::new();
         let mut text = |name, target: &mut String, wanted: &Option<String>| {
             if let Some(wanted) = wanted.as_ref().filter(|wanted| *wanted != target) {
-                diffs.push(SettingDiff { name, from: target.clone(), to: wanted.clone() });
+                diffs.push(SettingDiff::new(name, target, wanted));
                 target.clone_from(wanted);
             }
         };
@@ -80,16 +93,19 @@ impl SettingChange {
         ] {
             if let Some(wanted) = wanted.as_ref().filter(|new| new.expose_secret() != target.expose_secret())
             {
-                diffs.push(SettingDiff { name, from: "removed".to_owned(), to: "updated".to_owned() });
+                diffs.push(SettingDiff { name, change: "updated".to_owned() });
                 target.clone_from(wanted);
             }
         }
-        diffs.extend(number("capacity", &mut format.capacity, self.capacity));
-        diffs.extend(number("inodes", &mut format.inodes, self.inodes));
-        diffs.extend(number("trash-days", &mut format.trash_days, self.trash_days));
-        diffs.extend(number("dir-stats", &mut format.dir_stats, self.dir_stats));
-        diffs.extend(number("upload-limit", &mut format.upload_limit, self.upload_limit));
-        diffs.extend(number("download-limit", &mut format.download_limit, self.download_limit));
+        let plain = |value| format!("{value}");
+        diffs.extend(number("capacity", &mut format.capacity, self.capacity, format_bytes));
+        diffs.extend(number("inodes", &mut format.inodes, self.inodes, |inodes| inodes.to_string()));
+        diffs.extend(number("trash-days", &mut format.trash_days, self.trash_days, plain));
+        diffs.extend(number("dir-stats", &mut format.dir_stats, self.dir_stats, |on| on.to_string()));
+        diffs.extend(number("upload-limit", &mut format.upload_limit, self.upload_limit, bandwidth));
+        diffs.extend(number("download-limit", &mut format.download_limit, self.download_limit, bandwidth));
+        // By name, as the peer prints them; the version that bars clients is its last.
+        diffs.sort_by_key(|diff| (diff.name == "min-client-version", diff.name));
         if format.bucket.is_empty() {
             return Err(Error::BadRequest(format!(
                 "no bucket for storage `{}`: name one with --bucket",
@@ -100,15 +116,34 @@ impl SettingChange {
     }
 }
 
-fn number<T: Copy + PartialEq + ToString>(
+fn number<T: Copy + PartialEq>(
     name: &'static str,
     target: &mut T,
     wanted: Option<T>,
+    shown: impl Fn(T) -> String,
 ) -> Option<SettingDiff> {
     let wanted = wanted.filter(|wanted| wanted != target)?;
-    let diff = SettingDiff { name, from: target.to_string(), to: wanted.to_string() };
+    let diff = SettingDiff::new(name, &shown(*target), &shown(wanted));
     *target = wanted;
     Some(diff)
+}
+
+/// `100.0 Mbps`, `1.5 Gbps`.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+fn bandwidth(mbps: i64) -> String {
+    match mbps {
+        ..1000 => format!("{:.1} Mbps", mbps as f64),
+        1000..1_000_000 => format!("{:.1} Gbps", mbps as f64 / 1e3),
+        _ => format!("{:.1} Tbps", mbps as f64 / 1e6),
+    }
+}
+
+/// `1.4`, `1.4.2`, `1.1.0-A`.
+fn is_version(text: &str) -> bool {
+    let release = text.split(['-', '+']).next().unwrap_or_default();
+    let numbers = release.split('.');
+    (2..=3).contains(&numbers.clone().count())
+        && numbers.into_iter().all(|number| number.parse::<u64>().is_ok())
 }
 
 /// The bucket as the setting keeps it: a directory of the `file` store is absolute and ends in `/`.
@@ -140,7 +175,7 @@ pub async fn change_settings(
     let mut wanted = old.decrypted()?;
     let mut diffs = change.apply(&mut wanted)?;
     if change.encrypt_secret && !old.key_encrypted {
-        diffs.push(SettingDiff { name: "encrypt-secret", from: "false".into(), to: "true".into() });
+        diffs.push(SettingDiff::new("encrypt-secret", &false, &true));
     }
     if diffs.is_empty() {
         return Ok((old, diffs));
@@ -182,6 +217,12 @@ mod tests {
     }
 
     #[test]
+    fn versions_are_numbers() {
+        assert!(["1.4", "1.4.2", "1.1.0-A", "1.4.2+x"].iter().all(|text| is_version(text)));
+        assert!(["x", "1", "1.x", "1.2.3.4", "1."].iter().all(|text| !is_version(text)));
+    }
+
+    #[test]
     fn only_what_differs_is_told_and_secrets_never() {
         let mut format = Format::new("vol");
         format.bucket = "/x/".into();
@@ -197,5 +238,10 @@ mod tests {
         assert!(!shown.contains("canary"));
         assert_eq!(format.trash_days, 3);
         assert!(change.apply(&mut format).expect("again").is_empty());
+        let change =
+            SettingChange { capacity: Some(3 << 29), upload_limit: Some(1500), ..SettingChange::default() };
+        let diffs = change.apply(&mut format).expect("applies");
+        assert_eq!(diffs[0].change, "0 B -> 1.5 GiB");
+        assert_eq!(diffs[1].change, "0.0 Mbps -> 1.5 Gbps");
     }
 }

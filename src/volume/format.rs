@@ -96,9 +96,6 @@ async fn format_on(
     let stored = wanted.encrypted()?;
     let result = match &old {
         None => {
-            if !request.skips_store_check {
-                store.put(UUID_KEY, stored.uuid.clone().into()).await?;
-            }
             engine.create_volume(&new_volume(&stored)).await?;
             FormatResult::Created
         }
@@ -108,6 +105,11 @@ async fn format_on(
             FormatResult::Updated
         }
     };
+    // The database comes first, so that a `format` that dies here is finished by the next one: a bucket with a UUID
+    // that no database has would look like somebody else's for ever.
+    if !request.skips_store_check && store.get_if_exists(UUID_KEY).await?.is_none() {
+        store.put(UUID_KEY, stored.uuid.clone().into()).await?;
+    }
     Ok(FormatOutcome { format: stored, result, store: store.to_string() })
 }
 
@@ -120,13 +122,13 @@ fn wanted_format(old: Option<&Format>, request: &FormatRequest) -> Result<Format
         wanted.block_size_kib = block_size_kib(kib);
     }
     if let Some(compression) = &request.compression {
-        let compression = compression.to_lowercase();
-        if !matches!(compression.as_str(), "" | "none" | "lz4" | "zstd") {
+        if !matches!(compression.to_lowercase().as_str(), "" | "none" | "lz4" | "zstd") {
             return Err(Error::BadRequest(format!(
                 "unknown compression `{compression}`: use none, lz4 or zstd"
             )));
         }
-        wanted.compression = compression;
+        // As written: the peer compares it so.
+        wanted.compression.clone_from(compression);
     }
     if let Some(shards) = request.shards {
         if shards > 1 {
@@ -242,15 +244,10 @@ async fn check_empty(store: &dyn Store) -> Result<()> {
     use futures::TryStreamExt;
     let mut items = store.list("", "");
     while let Some(item) = items.try_next().await? {
-        let is_ours =
-            item.is_prefix || item.size == 0 || item.key.starts_with("testing/") || item.key == UUID_KEY;
-        if !is_ours {
+        let is_nothing = item.is_prefix || item.size == 0 || item.key.starts_with("testing/");
+        if !is_nothing {
             return Err(Error::NotEmpty { store: store.to_string(), key: item.key });
         }
-    }
-    // A UUID alone is what a `format` leaves that ended before its database was written.
-    if let Some(uuid) = store.get_if_exists(UUID_KEY).await? {
-        tracing::info!("replacing the leftover {UUID_KEY} of {}", String::from_utf8_lossy(&uuid));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod config;
+mod doubts;
 mod error;
 mod find;
 mod format;
@@ -17,6 +18,7 @@ mod storage;
 pub use juicefs_meta::{Format, MetaUrl};
 
 pub use config::{SettingChange, SettingDiff, change_settings};
+pub use doubts::doubts;
 pub use error::{Error, Result};
 pub use find::find_format;
 pub use format::{FormatOutcome, FormatRequest, FormatResult, format};

@@ -1,12 +1,14 @@
-//! Clap types of every command, and the peer's commands that are not here yet.
+//! Clap types of every command, the peer's commands that are not here yet, and the peer's way of writing options.
 
 mod csi;
+pub(crate) mod fstab;
+pub(crate) mod go_flags;
 mod kubernetes;
 mod mount;
+pub(crate) mod not_yet;
 mod volume;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
-use std::ffi::OsString;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use csi::CsiCommand;
 pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
@@ -15,7 +17,7 @@ pub(crate) use volume::{ConfigArgs, FormatArgs, FsckArgs, GcArgs, StatusArgs, St
 
 /// A POSIX file system on object storage and a database.
 #[derive(Parser, Debug)]
-#[command(name = "juicefs", version = juicefs_version(), disable_version_flag = true, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "juicefs", version = juicefs_version(), disable_version_flag = true, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub global: GlobalArgs,
@@ -26,6 +28,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "GLOBAL")]
 pub(crate) struct GlobalArgs {
     /// Log more.
     #[arg(short, long, visible_alias = "debug", global = true)]
@@ -62,6 +65,7 @@ pub(crate) enum Command {
     #[command(after_help = mount::MOUNT_EXAMPLES)]
     Mount(MountArgs),
     /// Unmount a volume
+    #[command(after_help = mount::UMOUNT_EXAMPLES)]
     Umount(UmountArgs),
     /// Look for objects that nothing refers to
     #[command(after_help = volume::GC_EXAMPLES)]
@@ -70,6 +74,7 @@ pub(crate) enum Command {
     #[command(after_help = volume::FSCK_EXAMPLES)]
     Fsck(FsckArgs),
     /// Show the version
+    #[command(after_help = "Examples:\n  juicefs version")]
     Version,
     /// Make FileSystems what they ask to be (started by the chart)
     #[command(hide = true)]
@@ -100,124 +105,20 @@ pub(crate) const fn juicefs_version() -> &'static str {
     juicefs_meta::format::SESSION_VERSION
 }
 
-/// The peer's commands that this client does not have.
-const NOT_YET: &[&str] = &[
-    "quota",
-    "destroy",
-    "restore",
-    "dump",
-    "load",
-    "tier",
-    "changelog",
-    "stats",
-    "profile",
-    "info",
-    "debug",
-    "summary",
-    "gateway",
-    "webdav",
-    "bench",
-    "objbench",
-    "warmup",
-    "rmr",
-    "sync",
-    "clone",
-    "compact",
-    "mdtest",
-];
-
-/// The peer's flags that this client does not have, by command.
-const NOT_YET_FLAGS: &[(&str, &[&str])] = &[
-    (
-        "format",
-        &[
-            "encrypt-rsa-key",
-            "encrypt-algo",
-            "enable-acl",
-            "ranger-rest-url",
-            "ranger-service",
-            "kerberos-config-file",
-            "tag",
-        ],
-    ),
-    (
-        "config",
-        &[
-            "enable-acl",
-            "ranger-rest-url",
-            "ranger-service",
-            "kerberos-config-file",
-            "user-group-quota",
-            "changelog",
-            "changelog-max-age",
-            "changelog-max-lines",
-            "tier",
-            "tag",
-        ],
-    ),
-    ("status", &["more", "m"]),
-    ("gc", &["compact", "delete"]),
-    ("fsck", &["path", "repair", "recursive", "r", "sync-dir-stat", "repair-dir-mode"]),
-];
-
-/// The sentence for a command or flag of the peer that is not here yet.
-pub(crate) fn not_supported_yet(arguments: &[OsString]) -> Option<String> {
-    let words: Vec<&str> = arguments.iter().skip(1).filter_map(|word| word.to_str()).collect();
-    let command = words.iter().find(|word| !word.starts_with('-'))?;
-    if NOT_YET.contains(command) {
-        return Some(format!("command `{command}` is not supported yet; `juicefs --help` lists what is"));
-    }
-    if words.iter().any(|word| *word == "--pyroscope" || word.starts_with("--pyroscope=")) {
-        return Some("flag `--pyroscope` is not supported yet; leave it out".to_owned());
-    }
-    let (_, flags) = NOT_YET_FLAGS.iter().find(|(name, _)| name == command)?;
-    words.iter().filter(|word| word.starts_with('-')).find_map(|word| {
-        let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
-        flags.contains(&name).then(|| {
-            format!(
-                "flag `{word}` of `{command}` is not supported yet; `juicefs {command} --help` lists what is"
-            )
-        })
-    })
-}
-
-/// `--flag=true` and `--flag=false` of a switch, as the peer takes them: the first becomes the bare flag, the
-/// second goes.
-pub(crate) fn split_joined_options(arguments: &mut Vec<OsString>) {
-    const SWITCHES: &[&str] = &[
-        "force",
-        "no-update",
-        "hash-prefix",
-        "background",
-        "no-syslog",
-        "flush",
-        "verbose",
-        "quiet",
-        "trace",
-    ];
-    arguments.retain_mut(|argument| {
-        let Some((name, value)) = argument.to_str().and_then(|text| text.strip_prefix("--")?.split_once('='))
-        else {
-            return true;
-        };
-        if !SWITCHES.contains(&name) {
-            return true;
-        }
-        match value {
-            "true" => {
-                *argument = OsString::from(format!("--{name}"));
-                true
-            }
-            "false" => false,
-            _ => true,
-        }
-    });
+/// The tree of all commands: ours, and the peer's that answer "not supported yet".
+pub(crate) fn command() -> clap::Command {
+    let root = not_yet::add(Cli::command()).args_override_self(true);
+    let names: Vec<String> = root.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names
+        .into_iter()
+        .fold(root, |root, name| root.mut_subcommand(name, |command| command.args_override_self(true)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::FromArgMatches;
+    use std::ffi::OsString;
 
     fn words(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
@@ -225,31 +126,42 @@ mod tests {
 
     #[test]
     fn the_tree_of_commands_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn what_the_peer_has_is_never_called_unknown() {
         for line in [
             "juicefs dump redis://x",
-            "juicefs -v sync a b",
+            "juicefs -v sync a b --list-depth 3",
+            "juicefs --log-id x dump redis://x",
+            "juicefs tier set redis://x --tier 1 /d -r",
+            "juicefs dump --help",
             "juicefs gc x --delete",
+            "juicefs fsck x --path / --recursive",
             "juicefs format --enable-acl a b",
+            "juicefs --pyroscope http://x status y",
         ] {
-            let answer = not_supported_yet(&words(line)).expect(line);
+            let matches = command().try_get_matches_from(words(line)).expect(line);
+            let answer = not_yet::answer(&matches).expect(line);
             assert!(answer.contains("not supported yet"), "{answer}");
         }
-        assert_eq!(not_supported_yet(&words("juicefs status redis://dump")), None);
+        for line in ["juicefs status redis://dump", "juicefs format a b --enable-acl=false"] {
+            let matches = command().try_get_matches_from(words(line)).expect(line);
+            assert_eq!(not_yet::answer(&matches), None);
+        }
     }
 
     #[test]
-    fn options_may_stand_before_or_after_the_arguments() {
+    fn options_may_stand_before_or_after_the_arguments_and_the_last_one_wins() {
         for line in [
             "juicefs mount -d --cache-size 512000 redis://h/1 /mnt",
-            "juicefs mount redis://h/1 /mnt -d --cache-size 512000",
+            "juicefs mount redis://h/1 /mnt -d --cache-size 1 --cache-size 512000",
         ] {
-            let cli = Cli::try_parse_from(words(line)).expect(line);
-            let Command::Mount(mount) = cli.command else { panic!("{line}") };
+            let matches = command().try_get_matches_from(words(line)).expect(line);
+            let Command::Mount(mount) = Cli::from_arg_matches(&matches).expect(line).command else {
+                panic!("{line}")
+            };
             assert!(
                 mount.background
                     && mount.flags.iter().any(|(name, value)| name == "cache-size" && value == "512000")

@@ -15,13 +15,20 @@ pub(crate) const MOUNT_EXAMPLES: &str = "Examples:
   # A directory of the volume as root, nothing may change
   juicefs mount -d --subdir /team --read-only redis://localhost/1 /mnt/jfs";
 
+pub(crate) const UMOUNT_EXAMPLES: &str = "Examples:
+  juicefs umount /mnt/jfs
+
+  # Although files are open on it
+  juicefs umount --force /mnt/jfs";
+
 /// `mount`.
 #[derive(Debug, Default)]
 pub(crate) struct MountArgs {
     pub meta_url: String,
     pub mountpoint: PathBuf,
     pub background: bool,
-    pub log: PathBuf,
+    /// Nothing: the default of the user.
+    pub log: Option<PathBuf>,
     pub no_syslog: bool,
     pub fuse_options: Vec<String>,
     /// Flags given, with their texts, in no order.
@@ -53,9 +60,8 @@ impl Args for MountArgs {
                 Arg::new("log")
                     .long("log")
                     .value_name("FILE")
-                    .default_value("/var/log/juicefs.log")
                     .value_parser(clap::value_parser!(PathBuf))
-                    .help("Log file of a background mount"),
+                    .help("Log file of a background mount [default: /var/log/juicefs.log]"),
             )
             .arg(
                 Arg::new("o")
@@ -97,7 +103,7 @@ impl FromArgMatches for MountArgs {
         self.mountpoint = matches.get_one::<PathBuf>("mountpoint").cloned().unwrap_or_default();
         self.background = matches.get_flag("background");
         self.no_syslog = matches.get_flag("no-syslog");
-        self.log = matches.get_one::<PathBuf>("log").cloned().unwrap_or_default();
+        self.log = matches.get_one::<PathBuf>("log").cloned();
         self.fuse_options = matches.get_many::<String>("o").into_iter().flatten().cloned().collect();
         self.flags = FLAGS
             .iter()

@@ -1,14 +1,16 @@
 //! `config`.
 
+use anyhow::Context;
 use juicefs_volume::SettingChange;
 use std::process::ExitCode;
 
 use super::{meta_url, say, storage_access};
 use crate::args::ConfigArgs;
+use crate::environment::Environment;
 
-pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
-    let url = meta_url(&args.meta_url)?;
-    let mut change = super::format::setting_change(&args.store)?;
+pub(super) async fn run(args: ConfigArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url, environment)?;
+    let mut change = super::format::setting_change(&args.store, environment)?;
     // The environment's credentials are for `format`; here only what was said changes anything.
     change.access_key.clone_from(&args.store.access_key);
     change.secret_key.clone_from(&args.store.secret_key);
@@ -22,39 +24,34 @@ pub(super) async fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
         encrypt_secret: args.encrypt_secret,
         ..change
     };
-    if !args.yes {
-        confirm_shrinking(&url, &change).await?;
-    }
     let asks_for_nothing = !is_anything(&change);
+    if !args.yes && !asks_for_nothing {
+        for doubt in juicefs_volume::doubts(&url, &change).await? {
+            if !is_confirmed(&doubt)? {
+                anyhow::bail!("aborted, nothing was changed: {doubt}; say --yes to go on");
+            }
+        }
+    }
     let (format, diffs) =
         juicefs_volume::change_settings(&url, &change, &storage_access(), args.force).await?;
     if asks_for_nothing {
         say(&super::status::pretty(&format.to_shown_text())?);
     } else if diffs.is_empty() {
-        tracing::info!("nothing changed");
+        say("Nothing changed.");
     }
     for diff in diffs {
-        say(&format!("{:>10}: {} -> {}", diff.name, diff.from, diff.to));
+        say(&format!("{:>10}: {}", diff.name, diff.change));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A limit below what is used would stop every writer at once: only with `--yes`.
-async fn confirm_shrinking(url: &juicefs_meta::url::MetaUrl, change: &SettingChange) -> anyhow::Result<()> {
-    let limits = [(change.capacity, "capacity", "bytes"), (change.inodes, "inodes", "inodes")];
-    if limits.iter().all(|(limit, ..)| limit.is_none_or(|limit| limit == 0)) {
-        return Ok(());
-    }
-    let usage = juicefs_meta::engines::open(url).await?.usage().await?;
-    for ((limit, name, unit), used) in limits.iter().zip([usage.space, usage.inodes]) {
-        let used = u64::try_from(used).unwrap_or(0);
-        if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit < used) {
-            anyhow::bail!(
-                "new {name} {limit} is below the {used} {unit} in use: every write would fail; say --yes to go on"
-            );
-        }
-    }
-    Ok(())
+/// Asks on the terminal; no terminal and no word is a no.
+#[expect(clippy::print_stderr, reason = "a question to a person, not part of the answer")]
+fn is_confirmed(doubt: &str) -> anyhow::Result<bool> {
+    eprint!("{doubt}\nProceed anyway? [y/N]: ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("standard input")?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 fn is_anything(change: &SettingChange) -> bool {

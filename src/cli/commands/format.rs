@@ -1,13 +1,14 @@
 //! `format`.
 
 use anyhow::Context;
+use juicefs_base::ExposeSecret;
 use juicefs_base::units::parse_bytes;
 use juicefs_volume::{FormatRequest, SettingChange};
 use std::process::ExitCode;
 
 use super::{meta_url, storage_access};
 use crate::args::{FormatArgs, StoreFlags};
-use crate::environment;
+use crate::environment::{self, Environment};
 
 /// Where the peer keeps data when nothing is said, for root and for others.
 fn default_bucket() -> String {
@@ -18,9 +19,9 @@ fn default_bucket() -> String {
     format!("{home}/.juicefs/local")
 }
 
-pub(super) async fn run(args: FormatArgs) -> anyhow::Result<ExitCode> {
-    let url = meta_url(&args.meta_url)?;
-    let mut settings = setting_change(&args.store)?;
+pub(super) async fn run(args: FormatArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url, environment)?;
+    let mut settings = setting_change(&args.store, environment)?;
     let is_new = juicefs_meta::engines::open(&url).await?.setting().await?.is_none();
     if is_new && settings.bucket.is_none() {
         if settings.storage.as_deref().is_some_and(|storage| storage != "file") {
@@ -50,14 +51,17 @@ pub(super) async fn run(args: FormatArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Flags and environment of `format` and `config` as a change of settings.
-pub(super) fn setting_change(flags: &StoreFlags) -> anyhow::Result<SettingChange> {
+pub(super) fn setting_change(flags: &StoreFlags, environment: &Environment) -> anyhow::Result<SettingChange> {
     let capacity = flags.capacity.as_deref().map(|text| parse_bytes(text, 1 << 30)).transpose();
     Ok(SettingChange {
         storage: flags.storage.clone(),
         bucket: flags.bucket.clone(),
-        access_key: flags.access_key.clone().or_else(environment::access_key),
-        secret_key: flags.secret_key.clone().or_else(environment::secret_key),
-        session_token: flags.session_token.clone().or_else(environment::session_token),
+        access_key: flags
+            .access_key
+            .clone()
+            .or_else(|| environment.secret("ACCESS_KEY").map(|key| key.expose_secret().to_owned())),
+        secret_key: flags.secret_key.clone().or_else(|| environment.secret("SECRET_KEY")),
+        session_token: flags.session_token.clone().or_else(|| environment.secret("SESSION_TOKEN")),
         storage_class: flags.storage_class.clone(),
         capacity: capacity.context("--capacity")?,
         inodes: flags.inodes,

@@ -10,6 +10,7 @@ mod status;
 
 use anyhow::Context;
 use juicefs_base::log::{self, LogSettings};
+use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_meta::url::MetaUrl;
 use juicefs_object::RetryPolicy;
 use juicefs_volume::StorageAccess;
@@ -17,18 +18,21 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use crate::args::{Cli, Command, GlobalArgs};
-use crate::environment;
+use crate::environment::{self, Environment};
 
-pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCode> {
     let settings = log_settings(&cli.global);
     log::init(&settings, None).context("standard error")?;
+    if let Some(cause) = &environment.shown_because {
+        tracing::warn!("secrets of the environment and of the arguments can be seen in /proc: {cause}");
+    }
     match cli.command {
-        Command::Format(args) => wait(format::run(args)),
-        Command::Config(args) => wait(config::run(args)),
-        Command::Status(args) => wait(status::run(args)),
-        Command::Gc(args) => wait(report::gc(args)),
-        Command::Fsck(args) => wait(report::fsck(args)),
-        Command::Mount(args) => mount::mount(args),
+        Command::Format(args) => wait(format::run(args, environment)),
+        Command::Config(args) => wait(config::run(args, environment)),
+        Command::Status(args) => wait(status::run(args, environment)),
+        Command::Gc(args) => wait(report::gc(args, environment)),
+        Command::Fsck(args) => wait(report::fsck(args, environment)),
+        Command::Mount(args) => mount::mount(args, environment),
         Command::Umount(args) => mount::umount(&args),
         Command::Operator(args) => wait(kubernetes::operator(args)),
         Command::FormatJob(args) => wait(kubernetes::format_job(args)),
@@ -36,10 +40,15 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::MountPod { socket, broker_uid } => mount::pod(&socket, broker_uid),
         Command::Csi(role) => wait(csi::run(role)),
         Command::Version => {
-            say(&format!("juicefs version {}", crate::args::juicefs_version()));
+            version();
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// `version` and `--version`.
+pub(crate) fn version() {
+    say(&format!("juicefs version {}", crate::args::juicefs_version()));
 }
 
 fn log_settings(global: &GlobalArgs) -> LogSettings {
@@ -62,9 +71,14 @@ fn wait(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Resu
     runtime.block_on(command)
 }
 
+/// The engine's address with the password that the environment may hold for it.
+fn whole_meta_url(text: &str, environment: &Environment) -> anyhow::Result<SecretString> {
+    Ok(MetaUrl::with_password(text, |name| environment.secret(name))?)
+}
+
 /// The engine's address, logged without its password.
-fn meta_url(text: &str) -> anyhow::Result<MetaUrl> {
-    let url = MetaUrl::parse(text)?;
+fn meta_url(text: &str, environment: &Environment) -> anyhow::Result<MetaUrl> {
+    let url = MetaUrl::parse(whole_meta_url(text, environment)?.expose_secret())?;
     tracing::info!("Meta address: {url}");
     Ok(url)
 }

@@ -1,19 +1,19 @@
 //! `mount`, `umount` and the process of a mount pod.
 
 use anyhow::Context;
-use juicefs_base::SecretString;
 use juicefs_mount::{MountSettings, UmountOptions};
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::args::{MountArgs, UmountArgs, juicefs_version};
-use crate::environment;
+use crate::environment::{self, Environment};
 
-pub(super) fn mount(args: MountArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings(&args)?;
+pub(super) fn mount(args: MountArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let settings = settings(&args, environment)?;
     if args.background {
         // Forks before any thread starts; the child's standard error becomes the file.
-        let file = std::path::absolute(&args.log).context("--log")?;
+        let log = args.log.unwrap_or_else(juicefs_mount::default_log);
+        let file = std::path::absolute(&log).context("--log")?;
         juicefs_mount::run_background(settings, &file)?;
     } else {
         juicefs_mount::run_foreground(settings)?;
@@ -21,8 +21,9 @@ pub(super) fn mount(args: MountArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(args: &MountArgs) -> anyhow::Result<MountSettings> {
-    let mut settings = MountSettings::new(SecretString::from(args.meta_url.clone()), args.mountpoint.clone());
+fn settings(args: &MountArgs, environment: &Environment) -> anyhow::Result<MountSettings> {
+    let meta_url = super::whole_meta_url(&args.meta_url, environment)?;
+    let mut settings = MountSettings::new(meta_url, args.mountpoint.clone());
     settings.options.version = juicefs_version().to_owned();
     settings.options.fuse_options.clone_from(&args.fuse_options);
     for (name, value) in &args.flags {
@@ -32,9 +33,9 @@ fn settings(args: &MountArgs) -> anyhow::Result<MountSettings> {
             tracing::warn!("--{name} has no effect: {why}");
         }
     }
-    settings.secrets.access_key = environment::access_key().map(SecretString::from);
-    settings.secrets.secret_key = environment::secret_key();
-    settings.secrets.session_token = environment::session_token();
+    settings.secrets.access_key = environment.secret("ACCESS_KEY");
+    settings.secrets.secret_key = environment.secret("SECRET_KEY");
+    settings.secrets.session_token = environment.secret("SESSION_TOKEN");
     settings.options.region = environment::aws_region();
     settings.make_absolute()?;
     Ok(settings)

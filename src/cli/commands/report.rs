@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use super::{meta_url, say, storage_access};
 use crate::args::{FsckArgs, GcArgs};
-use crate::environment;
+use crate::environment::{self, Environment};
 use crate::progress::Bars;
 
-pub(super) async fn gc(args: GcArgs) -> anyhow::Result<ExitCode> {
-    let url = meta_url(&args.meta_url)?;
+pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url, environment)?;
     let bars = Bars::on_terminal();
     let report =
         juicefs_volume::gc(&url, &storage_access(), environment::gc_skipped_age(), bars.as_ref()).await?;
@@ -46,8 +46,8 @@ pub(super) async fn gc(args: GcArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn fsck(args: FsckArgs) -> anyhow::Result<ExitCode> {
-    let url = meta_url(&args.meta_url)?;
+pub(super) async fn fsck(args: FsckArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url, environment)?;
     let bars = Bars::on_terminal();
     let report = juicefs_volume::fsck(&url, &storage_access(), bars.as_ref()).await?;
     drop(bars);

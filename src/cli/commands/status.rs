@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use super::{meta_url, say};
 use crate::args::StatusArgs;
+use crate::environment::Environment;
 
-pub(super) async fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let url = meta_url(&args.meta_url)?;
+pub(super) async fn run(args: StatusArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url, environment)?;
     let session = (args.session != 0).then_some(args.session);
     let status = juicefs_volume::status(&url, session).await?;
     let text = match (session, status.sessions.first()) {

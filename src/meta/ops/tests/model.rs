@@ -270,8 +270,13 @@ fn run(volume: impl Future<Output = Volume>, ops: &[Op]) {
     runtime.block_on(async { check(&volume.await, ops).await });
 }
 
+/// Cases of one run: `normally`, or as many as `make soak ROW=model` asks for.
+fn cases(normally: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(normally)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(150), ..ProptestConfig::default() })]
 
     #[test]
     fn a_volume_is_a_tree(ops in prop::collection::vec(op(), 1..80)) {
