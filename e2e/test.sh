@@ -52,13 +52,13 @@ all)
     stage cli 300 e2e/cli/run.sh
     stage bad-input 300 e2e/bad-input.sh
     stage demo 300 e2e/demo.sh "$JUICEFS"
-    stage peer 900 env STORM_SECONDS=0 e2e/peer/run.sh
+    stage peer 900 e2e/peer/run.sh
     kubernetes
     ;;
 rest)
     stage tools 1800 e2e/tools/install.sh suites
     binary
-    stage peer-at-once 900 e2e/peer/run.sh
+    stage peer-control 900 e2e/peer/run.sh control
     stage suites 900 e2e/suites.sh
     stage faults 900 e2e/faults.sh
     ;;

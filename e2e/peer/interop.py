@@ -1,70 +1,29 @@
 """Interoperation with the peer on one volume: we write and it reads, it writes and we read, both at once; then both
 `fsck`s, both `gc` dry runs and the audit. Ends in "N passed, N failed"."""
-import os, re, subprocess, sys, time
-import tree
+import collections, itertools, os, signal, sys
+import known, tree, volume as volumes
 from servers import Redis, S3, Scratch
+from together import both_at_once, wild
+from volume import OURS, PEER, Volume, check
 
-OURS, PEER = os.environ["JUICEFS"], os.environ["PEER"]
-HERE = os.path.dirname(os.path.abspath(__file__))
-passed, failed = 0, []
+# Every compression, prefixed keys and another block size, each way.
+VOLUMES = {
+    "sqlite": [(0, OURS, {"--compress": "none"}), (1, PEER, {"--compress": "lz4", "--block-size": "1024"})],
+    "redis": [(0, PEER, {"--compress": "zstd", "--hash-prefix": "true"}), (1, OURS, {"--compress": "lz4", "--hash-prefix": "true", "--block-size": "256"})],
+}
+number = itertools.count()
 
-def check(name, problem):
-    global passed
-    if problem:
-        failed.append(name)
-        print(f"FAIL  {name}: {problem}", flush=True)
-    else:
-        passed += 1
-        print(f"ok    {name}", flush=True)
 
-def run(*command, env=None):
-    r = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=300)
-    return r.returncode, r.stdout + r.stderr
-
-class Volume:
-    def __init__(self, folder, meta, formatter, store, trash_days):
-        self.folder, self.meta, self.store, self.n = folder, meta, store, 0
-        code, text = run(formatter, "format", "--trash-days", str(trash_days), *store, meta, "vol")
-        assert code == 0, text
-
-    def mount(self, binary, *options):
-        self.n += 1
-        where = os.path.join(self.folder, f"m{self.n}")
-        os.mkdir(where)
-        code, text = run(binary, "mount", "-d", "--no-usage-report", "--log", f"{where}.log", "--cache-dir", f"{where}.cache", *options, self.meta, where)
-        assert code == 0 and os.path.ismount(where), text
-        return where
-
-    def umount(self, where):
-        code, text = run("umount", where)
-        assert code == 0, text
-        deadline = time.monotonic() + 30  # the session is closed after the mount has gone
-        while subprocess.run(["pgrep", "-f", where + "( |$)"], capture_output=True).returncode == 0 and time.monotonic() < deadline:
-            time.sleep(0.1)
-
-    def judge(self, name):
-        code, text = run(PEER, "fsck", self.meta)
-        check(f"{name}: the peer's fsck of data", code and text[-800:])
-        code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--sync-dir-stat")
-        check(f"{name}: the peer's fsck of the tree", (code or "ERROR" in text or "WARNING>: nlink" in text) and text[-1500:])
-        code, text = run(OURS, "fsck", self.meta)
-        check(f"{name}: our fsck", code and text[-800:])
-        for who, binary in (("peer", PEER), ("our", OURS)):
-            code, text = run(binary, "gc", self.meta, env={"JFS_GC_SKIPPEDTIME": "0"})
-            leaked = re.search(r"(\d+) leaked", text)
-            check(f"{name}: {who} gc finds nothing leaked", (code or not leaked or leaked[1] != "0") and text[-800:])
-        code, text = run(*os.environ["AUDIT"].split(), self.meta)
-        check(f"{name}: audit", code and text[-1500:])
-
-def one_writes_the_other_reads(volume, name, writer, reader):
+def one_writes_the_other_reads(volume, name, writer, reader, truth):
     where = volume.mount(writer)
     top = os.path.join(where, f"by-{name}")
     os.mkdir(top)
-    tree.make(top, 7)
+    tree.make(top)
     volume.umount(where)
     where = volume.mount(writer)
     expected = tree.look(os.path.join(where, f"by-{name}"))
     volume.umount(where)
+    check(f"{name} keeps what was written", tree.differences(truth, tree.essence(expected))[:5])
     where = volume.mount(reader)
     check(f"{name} writes, the other reads", tree.differences(expected, tree.look(os.path.join(where, f"by-{name}")))[:5])
     # The other goes on with what it found.
@@ -72,7 +31,6 @@ def one_writes_the_other_reads(volume, name, writer, reader):
     with open(os.path.join(top, "big"), "r+b") as f:
         f.seek((64 << 20) - 5), f.write(b"over the border"), f.truncate(66 << 20)
     os.rename(os.path.join(top, "d"), os.path.join(top, "deep", "d")), os.unlink(os.path.join(top, "hard", "l0"))
-
     volume.umount(where)
     where = volume.mount(reader)
     expected = tree.look(os.path.join(where, f"by-{name}"))
@@ -81,47 +39,80 @@ def one_writes_the_other_reads(volume, name, writer, reader):
     check(f"{name} reads back what the other changed", tree.differences(expected, tree.look(os.path.join(where, f"by-{name}")))[:5])
     volume.umount(where)
 
-def both_at_once(volume, name, seconds):
-    a, b = volume.mount(OURS), volume.mount(PEER)
-    os.mkdir(os.path.join(a, "storm"))
-    storms = [subprocess.Popen([sys.executable, os.path.join(HERE, "storm.py"), os.path.join(where, "storm"), str(seed), str(seconds), f"{who}{seed}"], stdout=subprocess.PIPE, text=True)
-              for seed, (where, who) in enumerate([(a, "ours"), (b, "peer"), (a, "ours"), (b, "peer")])]
-    said = [s.communicate()[0].strip() for s in storms]
-    print("      " + "\n      ".join(said))
-    check(f"{name}: storms meet races only", any(s.returncode for s in storms) and said)
-    volume.umount(a), volume.umount(b)
-    third, fourth = volume.mount(OURS), volume.mount(PEER)
-    check(f"{name}: fresh mounts of both see the same", tree.differences(tree.look(os.path.join(third, "storm")), tree.look(os.path.join(fourth, "storm")))[:5])
-    volume.umount(third), volume.umount(fourth)
 
-def scenario(name, volume, seconds):
-    one_writes_the_other_reads(volume, f"{name}-ours", OURS, PEER)
+def scenario(name, volume, seconds, seed, truth):
+    one_writes_the_other_reads(volume, f"{name}-ours", OURS, PEER, truth)
     volume.judge(f"{name} after ours")
-    one_writes_the_other_reads(volume, f"{name}-peer", PEER, OURS)
+    one_writes_the_other_reads(volume, f"{name}-peer", PEER, OURS, truth)
+    volume.judge(f"{name} after the peer")
     if seconds:
-        both_at_once(volume, name, seconds)
-    volume.judge(f"{name} at the end")
+        both_at_once(volume, name, seconds, seed)
+        volume.judge(f"{name} at the end", known.is_beyond_repair)
+
+
+def made(folder, engine, servers, trash_days, formatter, options):
+    """A fresh volume; what it was asked to be is what it is."""
+    n = next(number)
+    own = os.path.join(folder, f"{engine}{n}")
+    os.mkdir(own)
+    store = ["--storage", "file", "--bucket", own + "/data"]
+    meta = f"sqlite3://{own}/meta.db"
+    if engine == "redis":
+        redis, s3 = servers
+        store = ["--storage", "s3", "--bucket", s3.bucket(f"bucket{n}"), "--access-key", s3.access_key, "--secret-key", s3.secret_key]
+        meta = redis.url(n)
+    flags = [f"{flag}={value}" for flag, value in options.items()]
+    volume = Volume(own, meta, formatter, "--trash-days", str(trash_days), *flags, *store)
+    kept = {"TrashDays": 0, "HashPrefix": False, **volume.setting}
+    asked = {"TrashDays": trash_days, "Compression": options["--compress"], "BlockSize": int(options.get("--block-size", 4096)), "HashPrefix": "--hash-prefix" in options}
+    check(f"{engine} trash={trash_days} {' '.join(flags)}: formatted as asked", [f"{key}: {kept[key]}, not {value}" for key, value in asked.items() if kept[key] != value])
+    return volume
+
+
+def alone(folder, engine, servers):
+    """The list of what the peer alone breaks is true, and we do not break it."""
+    if engine == "sqlite":
+        meta = lambda own: f"sqlite3://{own}/meta.db"
+        known.show(folder, "sqlite trash=0", meta, 0, [(known.left, "dir-stat: statistics are left"), (known.symlink, "dir-stat: "), (known.unlinked, "dir-stat: ")])
+        known.show(folder, "sqlite trash=1", meta, 1, [(known.taken, "errno: Input/output error")])
+    else:
+        known.show(folder, "redis trash=1", lambda own: servers[0].url(next(number)), 1, [(known.taken, "nlink: ")])
+
+
+def control(folder, engine, servers, seconds, seed):
+    """Two peers in a wild storm: what they break without us. Two of ours: nothing."""
+    for trash_days, formatter, options in VOLUMES[engine]:
+        for who, kinds in (("two peers", (PEER, PEER)), ("two of ours", (OURS, OURS))):
+            volume = made(folder, engine, servers, trash_days, formatter, options)
+            found = collections.Counter(finding.split(":")[0] for finding in wild(volume, f"{engine} trash={trash_days}, {who}", seconds, seed, kinds))
+            print(f"      {who}: {dict(found)}")
+            if kinds == (OURS, OURS):
+                check(f"{engine} trash={trash_days}, {who}: nothing to excuse", dict(found))
+
 
 def main(wanted):
-    seconds = float(os.environ.get("STORM_SECONDS", "20"))
+    seconds, seed = float(os.environ.get("STORM_SECONDS", "8")), int(os.environ.get("SEED", "0"))
     with Scratch() as folder:
-        if "sqlite" in wanted:
-            for trash_days, formatter in ((0, OURS), (1, PEER)):
-                own = os.path.join(folder, f"sqlite{trash_days}")
-                os.mkdir(own)
-                store = ["--storage", "file", "--bucket", own + "/data"]
-                scenario(f"sqlite trash={trash_days}", Volume(own, f"sqlite3://{own}/meta.db", formatter, store, trash_days), seconds)
-        if "redis" in wanted:
-            redis, s3 = Redis(folder), S3(folder)
+        reference = os.path.join(folder, "reference")
+        os.mkdir(reference)
+        tree.make(reference, longest_target=1000)  # some local file systems take no more
+        truth = tree.essence(tree.look(reference))
+        for engine in [engine for engine in VOLUMES if engine in wanted]:
+            servers = (Redis(folder, None, "--appendonly", "no"), S3(folder)) if engine == "redis" else ()
             try:
-                for trash_days, formatter in ((0, PEER), (1, OURS)):
-                    own = os.path.join(folder, f"redis{trash_days}")
-                    os.mkdir(own)
-                    store = ["--storage", "s3", "--bucket", s3.bucket(f"bucket{trash_days}"), "--access-key", s3.access_key, "--secret-key", s3.secret_key]
-                    scenario(f"redis trash={trash_days}", Volume(own, redis.url(trash_days), formatter, store, trash_days), seconds)
+                if "control" in wanted:
+                    control(folder, engine, servers, seconds, seed)
+                    continue
+                for trash_days, formatter, options in VOLUMES[engine]:
+                    scenario(f"{engine} trash={trash_days}", made(folder, engine, servers, trash_days, formatter, options), seconds, seed, truth)
+                alone(folder, engine, servers)
             finally:
-                redis.stop(), s3.stop()
-    print(f"{passed} passed, {len(failed)} failed")
-    return 1 if failed else 0
+                for server in servers:
+                    server.stop(signal.SIGKILL)
+    print(f"{volumes.passed} passed, {len(volumes.failed)} failed")
+    return 1 if volumes.failed else 0
 
-sys.exit(main(sys.argv[1:] or ["sqlite", "redis"]))
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    sys.exit(main(arguments if {*arguments} & {*VOLUMES} else [*arguments, *VOLUMES]))

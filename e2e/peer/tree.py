@@ -1,9 +1,12 @@
 """A tree with everything that a file system may be asked to keep, and what such a tree looks like afterwards."""
-import hashlib, os, random, stat
+import collections, hashlib, os, random, stat
 
 
-def make(root, seed):
-    rnd = random.Random(seed)
+TIMED = (b"d/f6", b"renamed")  # set, not made by the clock
+
+
+def make(root, longest_target=4000):
+    rnd = random.Random(7)
     p = lambda *names: os.path.join(os.fsencode(root), *[os.fsencode(n) for n in names])
     os.mkdir(p("d"), 0o755)
     for n in range(40):
@@ -18,7 +21,7 @@ def make(root, seed):
     os.mknod(p("block"), stat.S_IFBLK | 0o600, os.makedev(259, 70000))
     os.mkfifo(p("fifo"), 0o622)
     os.mknod(p("socket"), stat.S_IFSOCK | 0o755)
-    os.symlink(b"d/f1", p("link")), os.symlink(b"\xff" * 4000, p("longlink")), os.symlink(b"/nowhere", p("dangling"))
+    os.symlink(b"d/f1", p("link")), os.symlink(b"\xff" * longest_target, p("longlink")), os.symlink(b"/nowhere", p("dangling"))
     with open(p("hole"), "wb") as f:
         f.seek(90 << 20), f.write(b"end"), f.seek(70 << 20), f.write(b"middle")
     with open(p("big"), "wb") as f:  # over one chunk, borders of blocks and chunks crossed
@@ -67,6 +70,15 @@ def look(root):
                 what.append(os.readlink(path))
             seen[os.path.relpath(path, top)] = tuple(what)
     return seen
+
+
+def essence(seen):
+    """What any file system tells alike of such a tree. Link counts are told as names: those in the trash count too."""
+    told, names = {}, collections.Counter(ino for ino, *_ in seen.values())
+    for path, (ino, mode, uid, gid, _, size, mtime, _, rdev, *content) in seen.items():
+        is_directory = stat.S_ISDIR(int(mode, 8))
+        told[path] = (mode, uid, gid, rdev, *content) + (() if is_directory else (names[ino], size)) + ((mtime,) if path in TIMED else ())
+    return {path: what for path, what in told.items() if path != b"longlink"}
 
 
 def differences(a, b):

@@ -178,7 +178,7 @@ pub enum Change {
     DeleteDirRecords {
         ino: Ino,
     },
-    /// A replaced directory's quota and quota usage only (rename over a directory).
+    /// A replaced directory's quota and quota usage only (a rename moves it to the trash).
     DeleteDirQuota {
         ino: Ino,
     },

@@ -145,17 +145,9 @@ impl Core {
     }
 
     /// A commit was refused. Where it surely did not happen the blocks go; answers what to say.
-    fn give_up(self: &Arc<Self>, writes: &[SliceWrite], errno: Errno) -> Errno {
+    fn give_up(&self, writes: &[SliceWrite], errno: Errno) -> Errno {
         if matches!(errno, Errno::ENOENT | Errno::ENOSPC | Errno::EDQUOT) {
-            let core = Arc::clone(self);
-            let slices: Vec<Slice> = writes.iter().map(|write| write.slice).collect();
-            self.runtime.spawn(async move {
-                for slice in slices {
-                    if let Err(error) = core.chunks.remove(slice.id, slice.size).await {
-                        tracing::warn!(slice = slice.id, %error, "its blocks stay until gc");
-                    }
-                }
-            });
+            self.deletions.add_refused(writes.iter().map(|write| (write.slice.id, write.slice.size)));
         }
         // The file itself is gone.
         if errno == Errno::ENOENT { Errno::ESTALE } else { errno }

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 /// How often the numbers that need the metadata are read for the metrics.
 const USAGE_PERIOD: Duration = Duration::from_secs(10);
 
-/// How long the end of a mount waits for deletions; the hourly scan does the rest.
+/// How long the end of a mount waits for deletions; the hourly scan and `gc` do the rest.
 const DELETIONS_MAX: Duration = Duration::from_secs(20);
 
 /// Files over metadata and slices. Every operation answers at once when memory can answer: its future is ready
@@ -37,7 +37,6 @@ pub struct Vfs {
     pub(crate) handles: Arc<Handles>,
     pub(crate) directories: Directories,
     pub(crate) specials: Specials,
-    deletions: Arc<Deletions>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -54,6 +53,7 @@ impl Vfs {
             readahead: Arc::new(Semaphore::new(config.readahead_fetches.max(1))),
             meta,
             chunks,
+            deletions,
             config,
             files: Files::default(),
             metrics,
@@ -66,7 +66,7 @@ impl Vfs {
         });
         let handles = Arc::new(Handles::default());
         let usage = Arc::new(Mutex::new(None));
-        add_sources(&core, &handles, &deletions, &usage);
+        add_sources(&core, &handles, &usage);
         let tasks = vec![
             core.runtime.spawn(flusher::run(Arc::downgrade(&core))),
             core.runtime.spawn(read_usage(Arc::clone(&core.meta), usage)),
@@ -76,7 +76,6 @@ impl Vfs {
             handles,
             directories: Directories::default(),
             specials,
-            deletions,
             tasks: Mutex::new(tasks),
         })
     }
@@ -119,8 +118,8 @@ impl Vfs {
         }
         self.core.invalidations.close();
         // What was deleted just before the end would stay for an hour.
-        let _ = tokio::time::timeout(DELETIONS_MAX, self.deletions.idle()).await;
-        self.deletions.close().await;
+        let _ = tokio::time::timeout(DELETIONS_MAX, self.core.deletions.idle()).await;
+        self.core.deletions.close().await;
         self.core.metrics.clear_sources();
     }
 
@@ -133,7 +132,7 @@ impl Vfs {
 
     /// Waits until the slices that were freed so far are deleted.
     pub async fn wait_for_deletions(&self) {
-        self.deletions.idle().await;
+        self.core.deletions.idle().await;
     }
 
     /// Runs one operation and counts it.
@@ -224,9 +223,9 @@ async fn read_usage(meta: Arc<Meta>, last: LastUsage) {
     }
 }
 
-fn add_sources(core: &Arc<Core>, handles: &Arc<Handles>, deletions: &Arc<Deletions>, usage: &LastUsage) {
+fn add_sources(core: &Arc<Core>, handles: &Arc<Handles>, usage: &LastUsage) {
     let (core, handles) = (Arc::downgrade(core), Arc::downgrade(handles));
-    let (deletions, usage) = (Arc::downgrade(deletions), Arc::clone(usage));
+    let usage = Arc::clone(usage);
     let metrics = match core.upgrade() {
         Some(core) => Arc::clone(&core.metrics),
         None => return,
@@ -241,10 +240,8 @@ fn add_sources(core: &Arc<Core>, handles: &Arc<Handles>, deletions: &Arc<Deletio
         if let Some(handles) = handles.upgrade() {
             samples.put("fuse_open_handlers", handles.count() as f64);
         }
-        if let Some(deletions) = deletions.upgrade() {
-            samples.put("slices_deleted", deletions.deleted() as f64);
-        }
         if let Some(core) = core.upgrade() {
+            samples.put("slices_deleted", core.deletions.deleted() as f64);
             put_store(samples, &core);
         }
     }));

@@ -26,6 +26,13 @@ pub(super) struct Found {
     trash: Option<(Ino, Name)>,
 }
 
+impl Found {
+    /// Whether the node vanishes with its last name rather than going to the trash.
+    pub(super) fn goes_for_good(&self) -> bool {
+        self.trash.is_none()
+    }
+}
+
 impl Victim<'_> {
     /// The rows to read; [`Self::found`] takes their answers in this order.
     pub(super) fn gets(&self, gets: &mut Vec<Get>) {

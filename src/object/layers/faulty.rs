@@ -8,6 +8,7 @@ use juicefs_base::sync::Mutex;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::store::{Key, Limits, Listed, Store};
@@ -20,6 +21,8 @@ pub enum Fault {
     Full,
     /// Never answers.
     Hang,
+    /// Answers when the store is healed.
+    Stall,
 }
 
 /// Fails the next requests as told, then passes them on.
@@ -27,20 +30,25 @@ pub enum Fault {
 pub struct Faulty {
     inner: Arc<dyn Store>,
     planned: Mutex<Option<(u32, Fault)>>,
+    healed: Notify,
 }
 
 impl Faulty {
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, planned: Mutex::new(None) }
+        Self { inner, planned: Mutex::new(None), healed: Notify::new() }
     }
 
     /// The next `count` requests meet `fault`; 0 heals the store.
     pub fn fail_next(&self, count: u32, fault: Fault) {
         *self.planned.lock() = (count > 0).then_some((count, fault));
+        if count == 0 {
+            self.healed.notify_waiters();
+        }
     }
 
     async fn meet(&self, key: &Key) -> Result<()> {
+        let healed = self.healed.notified();
         let fault = {
             let mut planned = self.planned.lock();
             let Some((left, fault)) = planned.as_mut() else { return Ok(()) };
@@ -58,6 +66,10 @@ impl Faulty {
             Fault::Full => Error::Full { store, key },
             Fault::Hang => {
                 std::future::pending::<()>().await;
+                return Ok(());
+            }
+            Fault::Stall => {
+                healed.await;
                 return Ok(());
             }
         })

@@ -1,7 +1,9 @@
-//! Slices whose last reference went: first their objects are deleted, then their record.
+//! Slices that nobody refers to: those whose last reference went, whose objects are deleted first and then their
+//! record, and those whose commit was refused, which have no record.
 //!
 //! The queue is bounded and lives in memory only. What does not fit, fails or is lost with the process is found
-//! again by the hourly scan for freed slices (format 7.3), of this client or of any other.
+//! again by the hourly scan for freed slices (format 7.3), of this client or of any other; what has no record, by
+//! `gc`. So these come first, and the end of a mount waits for them.
 
 use juicefs_base::sync::Mutex;
 use juicefs_chunk::ChunkStore;
@@ -13,14 +15,34 @@ use tokio::sync::Notify;
 
 const QUEUE_MAX: usize = 100_000;
 
+struct Gone {
+    id: SliceId,
+    size: u32,
+    /// Whether the metadata still names it.
+    is_recorded: bool,
+}
+
 #[derive(Default)]
 struct State {
-    queue: VecDeque<(SliceId, u32)>,
+    queue: VecDeque<Gone>,
     workers: usize,
     is_closed: bool,
 }
 
-/// The queue of freed slices and its workers, which exist only while it is not empty.
+impl State {
+    fn room(&self) -> usize {
+        QUEUE_MAX - self.queue.len().min(QUEUE_MAX)
+    }
+
+    /// How many workers to start, which then count as there.
+    fn workers_to_start(&mut self, most: usize) -> usize {
+        let starts = self.queue.len().min(most).saturating_sub(self.workers);
+        self.workers += starts;
+        starts
+    }
+}
+
+/// The queue of slices to delete and its workers, which exist only while it is not empty.
 pub(crate) struct Deletions {
     state: Mutex<State>,
     chunks: Arc<ChunkStore>,
@@ -63,16 +85,35 @@ impl Deletions {
             if state.is_closed {
                 return;
             }
-            let room = QUEUE_MAX - state.queue.len().min(QUEUE_MAX);
+            let room = state.room();
             if slices.len() > room {
                 tracing::info!(slices = slices.len() - room, "freed slices left to the hourly scan");
             }
-            state.queue.extend(slices.into_iter().take(room));
-            let starts = state.queue.len().min(self.workers_max).saturating_sub(state.workers);
-            state.workers += starts;
-            starts
+            let freed = slices.into_iter().take(room);
+            state.queue.extend(freed.map(|(id, size)| Gone { id, size, is_recorded: true }));
+            state.workers_to_start(self.workers_max)
         };
-        for _ in 0..starts {
+        self.start(starts);
+    }
+
+    /// Deletes the objects of slices whose commit was refused.
+    pub(crate) fn add_refused(self: &Arc<Self>, slices: impl Iterator<Item = (SliceId, u32)>) {
+        let starts = {
+            let mut state = self.state.lock();
+            for (id, size) in slices {
+                if state.is_closed || state.room() == 0 {
+                    tracing::warn!(slice = id, "its blocks stay until gc");
+                } else {
+                    state.queue.push_front(Gone { id, size, is_recorded: false });
+                }
+            }
+            state.workers_to_start(self.workers_max)
+        };
+        self.start(starts);
+    }
+
+    fn start(self: &Arc<Self>, workers: usize) {
+        for _ in 0..workers {
             self.runtime.spawn(Arc::clone(self).work());
         }
     }
@@ -86,15 +127,19 @@ impl Deletions {
                 state.workers -= usize::from(next.is_none());
                 next
             };
-            let (Some((id, size)), Some(meta)) = (next, meta) else { break };
+            let (Some(Gone { id, size, is_recorded }), Some(meta)) = (next, meta) else { break };
             match self.chunks.remove(id, size).await {
+                Ok(()) if !is_recorded => {}
                 Ok(()) => match meta.forget_slice(id, size).await {
                     Ok(()) => drop(self.deleted.fetch_add(1, Ordering::Relaxed)),
                     Err(error) => {
                         tracing::debug!(slice = id, %error, "its record is left to the hourly scan")
                     }
                 },
-                Err(error) => tracing::warn!(slice = id, %error, "its objects are left to the hourly scan"),
+                Err(error) if is_recorded => {
+                    tracing::warn!(slice = id, %error, "its objects are left to the hourly scan");
+                }
+                Err(error) => tracing::warn!(slice = id, %error, "its blocks stay until gc"),
             }
         }
         self.ended.notify_waiters();
@@ -105,7 +150,9 @@ impl Deletions {
         {
             let mut state = self.state.lock();
             state.is_closed = true;
-            state.queue.clear();
+            for slice in state.queue.drain(..).filter(|slice| !slice.is_recorded) {
+                tracing::warn!(slice = slice.id, "its blocks stay until gc");
+            }
         }
         self.idle().await;
     }

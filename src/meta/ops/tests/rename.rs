@@ -4,6 +4,7 @@ use juicefs_base::Errno;
 
 use super::{Volume, name, refused, root, user};
 use crate::error::Result;
+use crate::port::{Get, Got};
 use crate::request::{RenameFlags, SetAttr};
 use crate::types::{Attr, Ino, Kind};
 
@@ -51,7 +52,9 @@ async fn what_is_replaced_goes_away() {
         volume.touch(full, "f").await;
         rename(&volume, (Ino::ROOT, "full"), (d, "empty"), PLAIN).await.unwrap();
         assert_eq!(volume.look(d, "empty").await.unwrap().0, full);
-        assert_ne!(empty, full);
+        let kept = volume.meta.getattr(empty).await.is_ok();
+        let statistics = volume.engine.read(&[Get::DirStat { ino: empty }]).await.unwrap();
+        assert_eq!(statistics == [Got::DirStat(None)], !kept, "they go with the directory");
         volume.audit().await;
     }
 }

@@ -19,6 +19,7 @@ fn a_thousand_files_are_written_renamed_listed_and_found_again_after_a_remount()
     let root = mounted.path.clone();
     let metadata = fs::metadata(&root).unwrap();
     assert_eq!((metadata.ino(), metadata.blksize()), (1, 65536));
+    assert_eq!(nix::sys::statvfs::statvfs(&root).unwrap().fragment_size(), 4096);
     fs::create_dir(root.join("many")).unwrap();
     for number in 0..1000u64 {
         let path = root.join(format!("many/{number}"));

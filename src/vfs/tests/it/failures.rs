@@ -67,6 +67,37 @@ async fn bytes_for_a_file_that_another_client_deleted_are_stale() {
     a.vfs.release(handle.0, handle.1).await.unwrap();
 }
 
+/// The end of a mount waits until the blocks of a refused slice are gone: only `gc` would find them.
+#[tokio::test]
+async fn the_end_of_a_mount_leaves_no_blocks_of_refused_writes() {
+    let world = World::new().await;
+    let (a, b) = (world.client().await, world.client().await);
+    let handle = a.create("f").await;
+    // A whole block is stored while it is still dirty.
+    a.write(handle, 0, &pattern(1, BLOCK)).await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while world.store.keys().len() != 1 {
+        assert!(std::time::Instant::now() < deadline, "stored: {:?}", world.store.keys());
+        tokio::task::yield_now().await;
+    }
+    b.unlink("f").await;
+    world.faulty.fail_next(1, Fault::Stall);
+    assert_eq!(a.vfs.fsync(handle.0, handle.1).await.unwrap_err().errno(), Errno::ESTALE);
+    a.vfs.release(handle.0, handle.1).await.unwrap();
+    let end = async {
+        a.vfs.shutdown().await;
+        world.store.keys()
+    };
+    let heal = async {
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        world.faulty.fail_next(0, Fault::Stall);
+    };
+    let (left, ()) = tokio::join!(end, heal);
+    assert_eq!(left, Vec::<String>::new());
+}
+
 /// What another client's compaction does: one new slice instead of all, the old objects gone.
 async fn compact(world: &World, client: &Client, ino: Ino, data: &[u8]) {
     let id = client.meta.new_slice_id().await.unwrap();

@@ -1,0 +1,79 @@
+"""A volume that both clients use, and its judges: both `fsck`s, both `gc` dry runs, the audit."""
+import json, os, re, subprocess, time
+
+OURS, PEER = os.environ["JUICEFS"], os.environ["PEER"]
+passed, failed = 0, []
+
+
+def check(name, problem):
+    """`problem` is what to show; empty or false means there is none."""
+    global passed
+    if problem:
+        failed.append(name)
+        print(f"FAIL  {name}: {problem}", flush=True)
+    else:
+        passed += 1
+        print(f"ok    {name}", flush=True)
+
+
+def run(*command, env=None):
+    r = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=300)
+    return r.returncode, r.stdout + r.stderr
+
+
+class Volume:
+    def __init__(self, folder, meta, formatter, *options):
+        self.folder, self.meta, self.n = folder, meta, 0
+        code, text = run(formatter, "format", *options, meta, "vol")
+        assert code == 0, text
+        self.setting = json.loads(subprocess.run([PEER, "status", meta], capture_output=True, check=True).stdout)["Setting"]
+
+    def mount(self, binary, *options):
+        self.n += 1
+        where = os.path.join(self.folder, f"m{self.n}")
+        os.mkdir(where)
+        code, text = run(binary, "mount", "-d", "--no-usage-report", "--log", f"{where}.log", "--cache-dir", f"{where}.cache", *options, self.meta, where)
+        assert code == 0 and os.path.ismount(where), text
+        return where
+
+    def umount(self, *mounts):
+        """Returns when the processes have ended: they close their sessions after the mount has gone."""
+        for where in mounts:
+            code, text = run("umount", where)
+            assert code == 0, text
+        deadline = time.monotonic() + 60
+        for where in mounts:
+            while subprocess.run(["pgrep", "-f", where + "( |$)"], capture_output=True).returncode == 0:
+                assert time.monotonic() < deadline, f"the mount process of {where} does not end"
+                time.sleep(0.05)
+
+    def complaints(self, where):
+        """The last warnings and errors in the log of a mount."""
+        if not os.path.exists(f"{where}.log"):
+            return []
+        with open(f"{where}.log", errors="replace") as log:
+            return [line.strip()[:300] for line in log if re.search("WARN|ERROR|FATAL", line)][-8:]
+
+    def audit(self):
+        """The findings, one line each; anything else that it says when it fails for another reason."""
+        code, text = run(*os.environ["AUDIT"].split(), self.meta)
+        found = [line for line in text.splitlines() if re.match(r"[a-z-]+: ", line) and not re.match("audit: |error: ", line)]
+        return found or ([text[-800:]] if code else [])
+
+    def repair(self, name):
+        """The peer counts again what it keeps sums of."""
+        code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--repair", "--sync-dir-stat")
+        check(f"{name}: the peer's fsck repairs statistics", code and text[-800:])
+
+    def judge(self, name, excused=lambda finding: False):
+        code, text = run(PEER, "fsck", self.meta)
+        check(f"{name}: the peer's fsck of data", code and text[-800:])
+        code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--sync-dir-stat")
+        check(f"{name}: the peer's fsck of the tree", (code or "ERROR" in text or "WARNING>: nlink" in text) and text[-1500:])
+        code, text = run(OURS, "fsck", self.meta)
+        check(f"{name}: our fsck", code and text[-800:])
+        for who, binary in (("peer", PEER), ("our", OURS)):
+            code, text = run(binary, "gc", self.meta, env={"JFS_GC_SKIPPEDTIME": "0"})
+            leaked = re.search(r"(\d+) leaked", text)
+            check(f"{name}: {who} gc finds nothing leaked", (code or not leaked or leaked[1] != "0") and text[-800:])
+        check(f"{name}: audit", [finding for finding in self.audit() if not excused(finding)][:20])
