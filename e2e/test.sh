@@ -44,7 +44,7 @@ check)
     unit
     ;;
 all)
-    stage tools 900 e2e/tools/install.sh
+    stage tools 1800 e2e/tools/install.sh suites
     unit
     tidy
     binary
@@ -52,15 +52,15 @@ all)
     stage cli 300 e2e/cli/run.sh
     stage bad-input 300 e2e/bad-input.sh
     stage demo 300 e2e/demo.sh "$JUICEFS"
+    stage suites 900 e2e/suites.sh
+    stage faults 900 e2e/faults.sh
     stage peer 900 e2e/peer/run.sh
     kubernetes
     ;;
 rest)
-    stage tools 1800 e2e/tools/install.sh suites
+    stage tools 900 e2e/tools/install.sh
     binary
     stage peer-control 900 e2e/peer/run.sh control
-    stage suites 900 e2e/suites.sh
-    stage faults 900 e2e/faults.sh
     ;;
 *) echo "usage: e2e/test.sh check|all|rest" && exit 2 ;;
 esac

@@ -64,6 +64,8 @@ pub struct ChunkConfig {
     pub max_deletes: usize,
     /// Workers that fetch whole blocks after small random reads; 0 turns that off.
     pub prefetch: usize,
+    /// How long a fetch waits for memory: a store that is away keeps what others have for as long as it is asked.
+    pub memory_wait: Duration,
     /// Most bytes in dirty pages; 0 means three quarters of the budget.
     pub dirty_bytes: usize,
 }
@@ -90,6 +92,7 @@ impl Default for ChunkConfig {
             max_downloads: 200,
             max_deletes: 10,
             prefetch: 1,
+            memory_wait: Duration::from_secs(60),
             dirty_bytes: 0,
         }
     }

@@ -14,7 +14,7 @@ pub enum Error {
     Store(#[from] Arc<juicefs_object::Error>),
     #[error("block {key} is damaged: {cause}")]
     Damaged { key: String, cause: String },
-    #[error("cache directory {}: {cause}", dir.display())]
+    #[error("cache directory {}: {cause}; make it writable, or choose another with --cache-dir", dir.display())]
     CacheDir { dir: PathBuf, cause: String },
     /// A caller's mistake: bytes outside the slice, or before its not yet uploaded tail.
     #[error("slice {id}: bytes {off}..{end} can't be {what}")]

@@ -18,8 +18,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-/// How long a fetch waits for memory before it fails.
-const MEMORY_WAIT: Duration = Duration::from_secs(60);
 /// How often warm pages, cache limits and ages are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Rounds without a read after which memory gives back what the disk has too.
@@ -191,8 +189,9 @@ impl ChunkStore {
             }
         };
         let wait = crate::reclaim::acquire(&self.budget, bytes, reclaim);
-        let late = Error::NoMemory { bytes, waited_s: MEMORY_WAIT.as_secs() };
-        tokio::time::timeout(MEMORY_WAIT, wait).await.map_err(|_| late)
+        let most = self.config.memory_wait;
+        let late = Error::NoMemory { bytes, waited_s: most.as_secs() };
+        tokio::time::timeout(most, wait).await.map_err(|_| late)
     }
 
     /// Memory if it is free now.

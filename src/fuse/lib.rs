@@ -10,6 +10,7 @@ mod device;
 mod error;
 mod invalidate;
 mod options;
+mod repeats;
 mod request;
 mod session;
 mod task;

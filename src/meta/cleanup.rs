@@ -53,8 +53,10 @@ impl Meta {
         if self.engine.lists_chunks_by_inode() {
             let indexes = self.engine.scan(Scan::Chunks { ino: Some(ino) });
             return indexes
-                .try_filter_map(async |item| {
-                    Ok(if let Item::Chunk { indx, .. } = item { Some(indx) } else { None })
+                .try_filter_map(async |item| match item {
+                    Item::Chunk { indx, .. } => Ok(Some(indx)),
+                    Item::Damaged(damage) => Err(damage.into()),
+                    _ => Ok(None),
                 })
                 .try_collect()
                 .await;

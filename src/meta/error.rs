@@ -23,7 +23,7 @@ pub enum Error {
     #[error("metadata engine: {0}")]
     Engine(String),
     /// A record that can't be decoded.
-    #[error("corrupt record {record}: {cause}")]
+    #[error("corrupt record {record}: {cause}; restore it from a backup of the database")]
     Corrupt { record: String, cause: String },
     /// The volume asks for what this client does not do; the sentence names it.
     #[error("{0}")]
@@ -34,6 +34,29 @@ pub enum Error {
     /// The database is full or out of memory.
     #[error("metadata engine is full: {0}")]
     Full(String),
+}
+
+/// A record that can't be decoded, where the records beside it are of use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("corrupt record {record}: {cause}; restore it from a backup of the database")]
+pub struct Damage {
+    pub record: String,
+    pub cause: String,
+}
+
+impl From<Damage> for Error {
+    fn from(Damage { record, cause }: Damage) -> Self {
+        Self::Corrupt { record, cause }
+    }
+}
+
+/// Sets a record that can't be decoded apart from an engine that does not answer.
+pub(crate) fn or_damage<T>(decoded: Result<T>) -> Result<Result<T, Damage>> {
+    match decoded {
+        Ok(value) => Ok(Ok(value)),
+        Err(Error::Corrupt { record, cause }) => Ok(Err(Damage { record, cause })),
+        Err(error) => Err(error),
+    }
 }
 
 impl Error {

@@ -22,7 +22,7 @@ pub mod types;
 pub mod url;
 mod usage;
 
-pub use error::{Error, Result};
+pub use error::{Damage, Error, Result};
 pub use format::Format;
 pub use meta::{FreedSliceSink, Meta};
 pub use ops::write_many::SLICES_MAX;

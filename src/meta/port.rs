@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::error::{Damage, Result};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
 /// What must stay true of a row between reading it and committing.
@@ -252,7 +252,8 @@ pub enum Job {
     CleanTrash,
 }
 
-/// Long reads, in pages of the engine's choice, outside any transaction.
+/// Long reads, in pages of the engine's choice, outside any transaction. A record that can't be decoded is an
+/// item like the others ([`Item::Damaged`], [`Item::DamagedEntry`]) and does not end the scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scan {
     /// Entries of one directory -> [`Item::Entry`] (in no order).
@@ -275,14 +276,44 @@ pub enum Scan {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    Entry { name: Name, edge: Edge },
+    Entry {
+        name: Name,
+        edge: Edge,
+    },
     Session(SessionRow),
-    Sustained { sid: u64, ino: Ino },
-    DeletedFile { ino: Ino, length: u64, deleted_at: i64 },
-    Chunk { ino: Ino, indx: u32, slices: Vec<Slice> },
-    DelayedSlices { id: SliceId, deleted_at: i64, slices: Vec<(SliceId, u32)> },
-    FreedSlice { id: SliceId, size: u32 },
-    Node { ino: Ino, attr: Attr },
+    Sustained {
+        sid: u64,
+        ino: Ino,
+    },
+    DeletedFile {
+        ino: Ino,
+        length: u64,
+        deleted_at: i64,
+    },
+    Chunk {
+        ino: Ino,
+        indx: u32,
+        slices: Vec<Slice>,
+    },
+    DelayedSlices {
+        id: SliceId,
+        deleted_at: i64,
+        slices: Vec<(SliceId, u32)>,
+    },
+    FreedSlice {
+        id: SliceId,
+        size: u32,
+    },
+    Node {
+        ino: Ino,
+        attr: Attr,
+    },
+    Damaged(Damage),
+    /// What a directory holds under this name is unknown.
+    DamagedEntry {
+        name: Name,
+        damage: Damage,
+    },
 }
 
 /// What an engine can do; callers ask, never guess by name.
@@ -304,6 +335,9 @@ pub struct NewVolume {
     /// Present when trash is on.
     pub trash: Option<Attr>,
 }
+
+/// A node's record: there, missing or damaged.
+pub type MaybeNode = Result<Option<Attr>, Damage>;
 
 /// What a name holds, and the node behind it; a node may be missing.
 pub type Found = Option<(Edge, Option<Attr>)>;
@@ -327,8 +361,8 @@ pub trait Engine: Send + Sync + 'static {
         })
     }
 
-    /// Attributes of many nodes, in the order asked.
-    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>>;
+    /// Attributes of many nodes, in the order asked; one that can't be decoded does not hide the others.
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<MaybeNode>>>;
 
     fn scan(&self, scan: Scan) -> BoxStream<'_, Result<Item>>;
 

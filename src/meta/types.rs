@@ -13,6 +13,9 @@ impl Ino {
     /// Root of the trash; every inode from here upwards is trash.
     pub const TRASH: Self = Self(0x7FFF_FFFF_1000_0000);
 
+    /// Stands for the number in a directory's record that can't be decoded.
+    pub const UNKNOWN: Self = Self(u64::MAX);
+
     #[must_use]
     pub fn is_trash(self) -> bool {
         self >= Self::TRASH

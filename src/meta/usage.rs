@@ -4,14 +4,14 @@
 //! The limits of the volume are checked against a cached sum, as the peer does: two clients may pass a limit
 //! by what each did since its last look.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::TryStreamExt;
 use juicefs_base::Errno;
 use juicefs_base::sync::Mutex;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::meta::Meta;
 use crate::port::{Change, Hold, Item, Scan};
 use crate::txn::{DirStatOf, NodeOf, Operation, Txn};
@@ -67,6 +67,8 @@ pub(crate) fn times(stat: DirStat, count: i64) -> DirStat {
 #[derive(Default)]
 pub(crate) struct DirStatDeltas {
     pending: Mutex<HashMap<Ino, DirStat>>,
+    /// Of these it is unknown whether a movement was committed: they are counted anew.
+    doubtful: Mutex<HashSet<Ino>>,
 }
 
 impl DirStatDeltas {
@@ -80,6 +82,17 @@ impl DirStatDeltas {
             let entry = pending.entry(*ino).or_default();
             *entry = sum(*entry, *delta);
         }
+    }
+
+    pub(crate) fn doubt(&self, directories: impl Iterator<Item = Ino>) {
+        let mut directories = directories.filter(|ino| *ino != Ino::TRASH).peekable();
+        if directories.peek().is_some() {
+            self.doubtful.lock().extend(directories);
+        }
+    }
+
+    fn take_doubtful(&self) -> HashSet<Ino> {
+        std::mem::take(&mut *self.doubtful.lock())
     }
 
     fn take(&self) -> HashMap<Ino, DirStat> {
@@ -158,10 +171,20 @@ impl Meta {
                         }
                     }
                 }
+                Err(error @ Error::InDoubt(_)) => {
+                    self.dir_stats.doubt(group.iter().map(|(ino, _)| *ino));
+                    failure = Some(error);
+                }
                 Err(error) => {
                     self.dir_stats.add_all(group);
                     failure = Some(error);
                 }
+            }
+        }
+        for ino in self.dir_stats.take_doubtful() {
+            if let Err(error) = self.recompute_dir_stat(ino).await {
+                self.dir_stats.doubt(std::iter::once(ino));
+                failure = Some(error);
             }
         }
         failure.map_or(Ok(()), Err)
@@ -206,7 +229,8 @@ impl Meta {
             }
             if inos.len() >= NODES_AT_ONCE || (is_last && !inos.is_empty()) {
                 let nodes = self.ask(|engine| engine.nodes(&inos)).await?;
-                total = nodes.iter().flatten().fold(total, |total, attr| sum(total, share_of(attr)));
+                total =
+                    nodes.iter().flatten().flatten().fold(total, |total, attr| sum(total, share_of(attr)));
                 inos.clear();
             }
             if is_last {

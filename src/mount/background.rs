@@ -177,7 +177,10 @@ mod tests {
     fn the_child_s_sentence_reaches_the_parent() {
         let (reader, writer) = pipe();
         Parent(writer).failed(&Error::NotMounted("/x".into()));
-        assert_eq!(read_word(reader, Duration::from_secs(5)).unwrap(), "-/x is not mounted");
+        assert_eq!(
+            read_word(reader, Duration::from_secs(5)).unwrap(),
+            "-/x is not mounted: `findmnt` shows what is"
+        );
         let (reader, writer) = pipe();
         Parent(writer).ready();
         assert_eq!(read_word(reader, Duration::from_secs(5)).unwrap(), "+");

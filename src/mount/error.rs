@@ -13,7 +13,7 @@ pub enum Error {
     MountPoint { path: PathBuf, cause: String },
     #[error("{path} is already a mount of {source_name}; umount it first, or mount over it with --force", path = path.display())]
     AlreadyMounted { path: PathBuf, source_name: String },
-    #[error("{path} is not mounted", path = .0.display())]
+    #[error("{path} is not mounted: `findmnt` shows what is", path = .0.display())]
     NotMounted(PathBuf),
     #[error("umount {path}: device or resource busy; close what is open there (`fuser -vm {path}` names it), or umount --force", path = .0.display())]
     Busy(PathBuf),

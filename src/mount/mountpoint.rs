@@ -41,7 +41,7 @@ pub fn prepare(path: &Path, mount_over: bool) -> Result<PathBuf> {
     make_directories(&path).map_err(|error| bad(&path, &error.to_string()))?;
     let metadata = std::fs::metadata(&path).map_err(|error| bad(&path, &error.to_string()))?;
     if !metadata.is_dir() {
-        return Err(bad(&path, "not a directory"));
+        return Err(bad(&path, "not a directory; name one, or a path where one can be made"));
     }
     Ok(path)
 }

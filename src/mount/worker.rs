@@ -19,6 +19,9 @@ use tokio::sync::{OnceCell, watch};
 /// How long the end of a volume may take before it is left to the clean-up of other clients.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(120);
 
+/// How long a mount that begins waits for the object store.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+
 /// A volume that can be served.
 pub struct OpenVolume {
     meta: Arc<Meta>,
@@ -55,9 +58,7 @@ impl OpenVolume {
             retries(settings),
         )
         .await?;
-        if options.check_storage {
-            probe(&*store).await?;
-        }
+        probe(&*store, options.check_storage).await?;
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
         let chunks = ChunkStore::new(store, chunk_config(settings, &format)?, budget)
             .map_err(|error| Error::Setting(error.to_string()))?;
@@ -227,6 +228,7 @@ fn chunk_config(settings: &MountSettings, format: &Format) -> Result<ChunkConfig
         max_downloads: options.max_downloads,
         max_deletes: options.max_deletes.max(1),
         prefetch: options.prefetch,
+        memory_wait: retries(settings).longest_get(),
         ..ChunkConfig::default()
     })
 }
@@ -256,11 +258,28 @@ fn vfs_config(settings: &MountSettings, meta: &Meta, format: &Format) -> VfsConf
     config
 }
 
-/// Whether the bucket answers at all.
-async fn probe(store: &dyn juicefs_object::Store) -> Result<()> {
-    match store.head("juicefs_uuid").await {
-        Err(error) if !error.is_not_found() => Err(error.into()),
-        _ => Ok(()),
+/// Whether the bucket is there and takes us. One that only does not answer may be back before anybody needs it, unless
+/// `must_answer`.
+async fn probe(store: &dyn juicefs_object::Store, must_answer: bool) -> Result<()> {
+    // A body, not a HEAD: only an answer with one tells a missing bucket from a missing object.
+    let asked = tokio::time::timeout(PROBE_DEADLINE, store.get("juicefs_uuid", None)).await;
+    match asked {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if error.is_not_found() => Ok(()),
+        Ok(Err(error)) if must_answer || !error.may_retry() => Err(error.into()),
+        Ok(Err(error)) => {
+            tracing::warn!("mounting although the object store does not answer: {error}");
+            Ok(())
+        }
+        Err(_) if must_answer => {
+            let what =
+                format!("asking the object store {store} (is the server up, and is the address right?)");
+            Err(Error::Deadline { what, deadline: PROBE_DEADLINE })
+        }
+        Err(_) => {
+            tracing::warn!("mounting although the object store {store} does not answer");
+            Ok(())
+        }
     }
 }
 

@@ -11,10 +11,10 @@ pub enum Error {
         "{store}: access to {key} denied: {cause}; check the access key, the secret key and the bucket's policy"
     )]
     PermissionDenied { store: String, key: String, cause: String },
-    #[error("{store}: bucket does not exist: {cause}")]
+    #[error("{store}: the bucket does not exist ({cause}); create it, or name another one with --bucket")]
     NoBucket { store: String, cause: String },
     /// The store did not answer, or asked to come back later.
-    #[error("{store}: unreachable for {key}: {cause}")]
+    #[error("{store}: unreachable for {key}: {cause}; is the server up, and is the address right?")]
     Unreachable { store: String, key: String, cause: String },
     /// What came back is not what was stored.
     #[error("{store}: {key} is damaged: {cause}")]

@@ -14,6 +14,7 @@ use juicefs_chunk::SliceWriter;
 use juicefs_meta::{SLICES_MAX, Slice, SliceWrite};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// A slice that no longer grows.
 pub(crate) struct Frozen {
@@ -22,29 +23,43 @@ pub(crate) struct Frozen {
     pub(crate) writer: SliceWriter,
 }
 
+/// Slices that became ready within this time of one another share their end.
+const TOGETHER: Duration = Duration::from_secs(3);
+
 /// What stands ready at the front of a queue.
 enum Ready {
-    /// Stored slices to commit together, oldest first; never empty.
-    Writes(Vec<SliceWrite>),
+    /// Stored slices to commit together, oldest first, and since when each has been waiting; never empty.
+    Writes(Vec<SliceWrite>, Vec<Instant>),
     /// The front could not be stored.
     Failed(Errno),
 }
 
 impl DirtyQueue {
     /// Up to `most` slices from the front.
-    fn ready(&self, most: usize) -> Option<Ready> {
+    fn ready(&mut self, most: usize) -> Option<Ready> {
         if let Stage::Failed(errno) = self.items.front()?.stage {
             return Some(Ready::Failed(errno));
         }
-        let stored = self.items.iter().take(most).take_while(|d| matches!(d.stage, Stage::Stored));
-        let writes: Vec<_> = stored
-            .map(|d| SliceWrite {
+        self.mark_ready();
+        let ready = self.items.iter().take(most).map_while(|d| {
+            let write = SliceWrite {
                 indx: d.indx,
                 slice: Slice { pos: d.pos, id: d.id, size: d.len, off: 0, len: d.len },
                 mtime: d.mtime,
-            })
-            .collect();
-        (!writes.is_empty()).then_some(Ready::Writes(writes))
+            };
+            // A commit that got through shows that it is not for nothing to go on waiting.
+            Some((write, d.ready_at?.max(self.committed_at.unwrap_or(d.ready_at?))))
+        });
+        let (writes, since): (Vec<_>, Vec<_>) = ready.unzip();
+        (!writes.is_empty()).then_some(Ready::Writes(writes, since))
+    }
+
+    /// Notes since when slices have been waiting for nothing but the metadata.
+    fn mark_ready(&mut self) {
+        let (now, at) = (Instant::now(), self.items.partition_point(|d| d.ready_at.is_some()));
+        for d in self.items.range_mut(at..).take_while(|d| matches!(d.stage, Stage::Stored)) {
+            d.ready_at = Some(now);
+        }
     }
 
     fn set_stage(&mut self, seq: u64, stage: Stage) {
@@ -52,6 +67,7 @@ impl DirtyQueue {
         if let Some(d) = self.items.get_mut(at).filter(|d| d.seq == seq) {
             d.stage = stage;
         }
+        self.mark_ready();
     }
 }
 
@@ -114,26 +130,32 @@ impl Core {
             };
             let (count, lost) = match ready {
                 Ready::Failed(errno) => (1, Some(errno)),
-                Ready::Writes(writes) => match self.meta.write_slices(file.ino, &writes).await {
-                    Ok(done) => {
-                        let mut state = file.state();
-                        state.committed(&writes, &done, self.tick());
-                        // Under the same lock: a read finds the bytes here or there.
-                        state.dirty.items.drain(..writes.len());
-                        (0, None)
+                Ready::Writes(writes, since) => {
+                    match self.meta.write_slices(file.ino, &writes, since[0]).await {
+                        Ok(done) => {
+                            let mut state = file.state();
+                            state.committed(&writes, &done, self.tick());
+                            // Under the same lock: a read finds the bytes here or there.
+                            state.dirty.items.drain(..writes.len());
+                            state.dirty.committed_at = Some(Instant::now());
+                            (0, None)
+                        }
+                        // Some of them may still fit.
+                        Err(error) if error.errno() == Errno::ENOSPC && writes.len() > 1 => {
+                            most = 1;
+                            continue;
+                        }
+                        Err(error) => {
+                            // Where nothing was written, those that have not waited for long go on waiting.
+                            let is_over = |at: &&Instant| !error.may_retry() || **at <= since[0] + TOGETHER;
+                            let writes = &writes[..since.iter().take_while(is_over).count()];
+                            let bytes: u64 = writes.iter().map(|write| u64::from(write.slice.len)).sum();
+                            let slices = writes.len();
+                            tracing::error!(ino = %file.ino, slices, bytes, %error, "written bytes are lost");
+                            (slices, Some(self.give_up(writes, error.errno())))
+                        }
                     }
-                    // Some of them may still fit.
-                    Err(error) if error.errno() == Errno::ENOSPC && writes.len() > 1 => {
-                        most = 1;
-                        continue;
-                    }
-                    Err(error) => {
-                        let bytes: u64 = writes.iter().map(|write| u64::from(write.slice.len)).sum();
-                        let slices = writes.len();
-                        tracing::error!(ino = %file.ino, slices, bytes, %error, "written bytes are lost");
-                        (slices, Some(self.give_up(&writes, error.errno())))
-                    }
-                },
+                }
             };
             if let Some(errno) = lost {
                 let mut state = file.state();
@@ -180,5 +202,24 @@ impl Core {
     /// Waits until all that is dirty now is committed or lost.
     pub(crate) async fn flush(self: &Arc<Self>, file: &Arc<File>) {
         self.flush_to(file, DirtyQueue::last).await;
+    }
+
+    /// [`Self::flush_to`] before something else is done to the file.
+    ///
+    /// # Errors
+    /// EIO when bytes could not be stored or committed meanwhile: what comes next would wait in vain again. The
+    /// handles are still to be told.
+    pub(crate) async fn flush_before(
+        self: &Arc<Self>,
+        file: &Arc<File>,
+        up_to: impl FnOnce(&DirtyQueue) -> Option<u64>,
+    ) -> Result<()> {
+        let known = file.state().fault.seq;
+        self.flush_to(file, up_to).await;
+        let fault = file.state().fault;
+        match fault.errno {
+            Some(Errno::EIO) if fault.seq != known => Err(Error::Lost(Errno::EIO)),
+            _ => Ok(()),
+        }
     }
 }

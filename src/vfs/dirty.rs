@@ -42,6 +42,8 @@ pub(crate) struct Dirty {
     /// Of the last write into it.
     pub(crate) mtime: Time,
     pub(crate) stage: Stage,
+    /// Since when it and all before it are stored.
+    pub(crate) ready_at: Option<Instant>,
 }
 
 impl Dirty {
@@ -58,6 +60,8 @@ pub(crate) struct DirtyQueue {
     growing: usize,
     /// One task commits at a time.
     pub(crate) is_committing: bool,
+    /// When the metadata last took something.
+    pub(crate) committed_at: Option<Instant>,
 }
 
 impl DirtyQueue {
@@ -168,6 +172,7 @@ impl DirtyQueue {
             touched: now,
             mtime,
             stage: Stage::Growing(writer),
+            ready_at: None,
         });
         self.items.len() - 1
     }

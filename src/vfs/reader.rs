@@ -38,7 +38,7 @@ impl Core {
         let file = &handle.file;
         let dirty = file.state().dirty.youngest_in(off, size as u64);
         if let Some(seq) = dirty {
-            self.flush_to(file, |_| Some(seq)).await;
+            self.flush_before(file, |_| Some(seq)).await?;
         }
         let mut attempt = 0;
         loop {

@@ -5,21 +5,28 @@ use juicefs_meta::SliceId;
 use juicefs_meta::port::{Engine, Item, Scan};
 use std::collections::HashMap;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress::Progress;
 
 /// Slices that metadata knows, by id, with their whole sizes.
 pub(crate) type SliceSizes = HashMap<SliceId, u32>;
 
 /// Slices that some chunk refers to.
+///
+/// # Errors
+/// A chunk that can't be decoded: what it refers to would look unused.
 pub(crate) async fn live_slices(engine: &dyn Engine, progress: &dyn Progress) -> Result<SliceSizes> {
     progress.begin("slices", None);
     let mut live = SliceSizes::new();
     let mut chunks = engine.scan(Scan::Chunks { ino: None });
     while let Some(item) = chunks.try_next().await? {
-        if let Item::Chunk { slices, .. } = item {
-            progress.advance(slices.len() as u64);
-            live.extend(slices.iter().filter(|slice| slice.id > 0).map(|slice| (slice.id, slice.size)));
+        match item {
+            Item::Chunk { slices, .. } => {
+                progress.advance(slices.len() as u64);
+                live.extend(slices.iter().filter(|slice| slice.id > 0).map(|slice| (slice.id, slice.size)));
+            }
+            Item::Damaged(damage) => return Err(Error::Damaged(damage)),
+            _ => {}
         }
     }
     Ok(live)

@@ -9,13 +9,19 @@ pub enum Error {
     #[error(transparent)]
     Object(#[from] juicefs_object::Error),
     /// A setting that a volume keeps for ever would have to change.
-    #[error("cannot update volume {field} from {from} to {to}; the volume is unchanged")]
+    #[error(
+        "cannot update volume {field} from {from} to {to}: it stays as long as the volume, which is unchanged; format \
+         another database for another volume"
+    )]
     Conflict { field: &'static str, from: String, to: String },
     #[error("{0}")]
     BadRequest(String),
     /// The store answers, but not with what was put there.
     #[error("the store {store} does not work: {cause}")]
     Store { store: String, cause: String },
+    /// Other records say nothing about what this one referred to.
+    #[error("{0} first; `juicefs fsck` names every damaged record")]
+    Damaged(juicefs_meta::Damage),
     /// Data of other origin lies where the volume's would.
     #[error("the storage {store} is not empty (found {key}): clean it up or pick another volume name")]
     NotEmpty { store: String, key: String },

@@ -88,10 +88,11 @@ async fn format_on(
     }
     let store = open_store(&wanted, access).await?;
     if !request.skips_store_check {
-        probe(store.as_ref()).await?;
+        // A bucket of somebody else's is not even written to for a try.
         if old.is_none() {
             check_empty(store.as_ref()).await?;
         }
+        probe(store.as_ref()).await?;
     }
     let stored = wanted.encrypted()?;
     let result = match &old {
@@ -243,13 +244,18 @@ async fn probe(store: &dyn Store) -> Result<()> {
 async fn check_empty(store: &dyn Store) -> Result<()> {
     use futures::TryStreamExt;
     let mut items = store.list("", "");
-    while let Some(item) = items.try_next().await? {
+    loop {
+        let item = match items.try_next().await {
+            Ok(Some(item)) => item,
+            // A bucket that is missing is made when it is tried.
+            Ok(None) | Err(juicefs_object::Error::NoBucket { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         let is_nothing = item.is_prefix || item.size == 0 || item.key.starts_with("testing/");
         if !is_nothing {
             return Err(Error::NotEmpty { store: store.to_string(), key: item.key });
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

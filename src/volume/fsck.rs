@@ -1,11 +1,11 @@
-//! `fsck`: every block that metadata refers to is in the store.
+//! `fsck`: every record can be read, and every block that metadata refers to is in the store.
 
 use futures::{StreamExt, TryStreamExt};
 use juicefs_chunk::layout::Layout;
 use juicefs_meta::engines;
 use juicefs_meta::port::{Engine, Item, Scan};
 use juicefs_meta::url::MetaUrl;
-use juicefs_meta::{Ino, SliceId};
+use juicefs_meta::{Damage, Ino, Kind, SliceId};
 use juicefs_object::Store;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -32,6 +32,31 @@ pub struct FsckReport {
     pub lost_bytes: u64,
     /// The first [`NAMED_MAX`] broken inodes with a key that is lost.
     pub broken: Vec<BrokenFile>,
+    pub damaged_records: u64,
+    /// The first [`NAMED_MAX`] records that can't be decoded.
+    pub damaged: Vec<DamagedRecord>,
+}
+
+impl FsckReport {
+    /// Whether nothing is lost and nothing is damaged.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.lost_blocks == 0 && self.damaged_records == 0
+    }
+
+    fn add_damage(&mut self, Damage { record, cause }: Damage) {
+        self.damaged_records += 1;
+        if self.damaged.len() < NAMED_MAX {
+            self.damaged.push(DamagedRecord { record, cause });
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DamagedRecord {
+    pub record: String,
+    pub cause: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -42,22 +67,31 @@ pub struct BrokenFile {
 }
 
 /// # Errors
-/// An engine or store that does not answer. Lost blocks are a report, not an error.
+/// An engine or store that does not answer, a setting that can't be read. Lost blocks and damaged records are a
+/// report, not an error.
 pub async fn fsck(url: &MetaUrl, access: &StorageAccess, progress: &dyn Progress) -> Result<FsckReport> {
     let engine = engines::open(url).await?;
     let format = load_format(engine.as_ref()).await?;
     let store = open_store(&format, access).await?;
     let layout = Layout { block_bytes: format.block_size_kib * 1024, hash_prefix: format.hash_prefix };
     let mut report = FsckReport::default();
+    check_names(engine.as_ref(), &mut report, progress).await?;
     let present = present_blocks(store.as_ref(), &mut report, progress).await?;
-    let deleted = deleted_files(engine.as_ref()).await?;
+    let deleted = deleted_files(engine.as_ref(), &mut report).await?;
 
     progress.begin("slices", None);
     let mut checked: HashSet<SliceId> = HashSet::new();
     let mut missing: Vec<(Ino, String, u32)> = Vec::new();
     let mut chunks = engine.scan(Scan::Chunks { ino: None });
     while let Some(item) = chunks.try_next().await? {
-        let Item::Chunk { ino, slices, .. } = item else { continue };
+        let (ino, slices) = match item {
+            Item::Chunk { ino, slices, .. } => (ino, slices),
+            Item::Damaged(damage) => {
+                report.add_damage(damage);
+                continue;
+            }
+            _ => continue,
+        };
         if deleted.contains(&ino) {
             continue;
         }
@@ -81,6 +115,33 @@ pub async fn fsck(url: &MetaUrl, access: &StorageAccess, progress: &dyn Progress
     Ok(report)
 }
 
+/// Reads every node and every entry.
+async fn check_names(engine: &dyn Engine, report: &mut FsckReport, progress: &dyn Progress) -> Result<()> {
+    progress.begin("nodes", None);
+    let mut directories = Vec::new();
+    let mut nodes = engine.scan(Scan::Nodes);
+    while let Some(item) = nodes.try_next().await? {
+        progress.advance(1);
+        match item {
+            Item::Node { ino, attr } if attr.kind == Kind::Directory => directories.push(ino),
+            Item::Damaged(damage) => report.add_damage(damage),
+            _ => {}
+        }
+    }
+    drop(nodes);
+    progress.begin("directories", Some(directories.len() as u64));
+    for parent in directories {
+        let mut entries = engine.scan(Scan::Entries { parent });
+        while let Some(item) = entries.try_next().await? {
+            if let Item::DamagedEntry { damage, .. } | Item::Damaged(damage) = item {
+                report.add_damage(damage);
+            }
+        }
+        progress.advance(1);
+    }
+    Ok(())
+}
+
 type Present = HashMap<SliceId, Vec<(u32, u32)>>;
 
 async fn present_blocks(
@@ -102,12 +163,14 @@ async fn present_blocks(
     Ok(present)
 }
 
-async fn deleted_files(engine: &dyn Engine) -> Result<HashSet<Ino>> {
+async fn deleted_files(engine: &dyn Engine, report: &mut FsckReport) -> Result<HashSet<Ino>> {
     let mut deleted = HashSet::new();
     let mut files = engine.scan(Scan::DeletedFiles);
     while let Some(item) = files.try_next().await? {
-        if let Item::DeletedFile { ino, .. } = item {
-            deleted.insert(ino);
+        match item {
+            Item::DeletedFile { ino, .. } => drop(deleted.insert(ino)),
+            Item::Damaged(damage) => report.add_damage(damage),
+            _ => {}
         }
     }
     Ok(deleted)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 use crate::blocks::{BlockName, SliceSizes, live_slices};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::now;
 use crate::progress::Progress;
 use crate::storage::{StorageAccess, load_format, open_store};
@@ -56,7 +56,8 @@ pub struct GcReport {
 /// (`JFS_GC_SKIPPEDTIME`, 1 h).
 ///
 /// # Errors
-/// An engine or store that does not answer.
+/// An engine or store that does not answer; a record that can't be decoded, as blocks it refers to would be taken
+/// for leaked.
 pub async fn gc(
     url: &MetaUrl,
     access: &StorageAccess,
@@ -115,11 +116,15 @@ async fn delayed_slices(engine: &dyn Engine, report: &mut GcReport) -> Result<Sl
     let mut compacted = SliceSizes::new();
     let mut items = engine.scan(Scan::DelayedSlices);
     while let Some(item) = items.try_next().await? {
-        if let Item::DelayedSlices { slices, .. } = item {
-            for (id, size) in slices {
-                report.delayed_slices.add(u64::from(size));
-                compacted.insert(id, size);
+        match item {
+            Item::DelayedSlices { slices, .. } => {
+                for (id, size) in slices {
+                    report.delayed_slices.add(u64::from(size));
+                    compacted.insert(id, size);
+                }
             }
+            Item::Damaged(damage) => return Err(Error::Damaged(damage)),
+            _ => {}
         }
     }
     Ok(compacted)

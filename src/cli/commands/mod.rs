@@ -85,8 +85,8 @@ fn meta_url(text: &str, environment: &Environment) -> anyhow::Result<MetaUrl> {
 
 fn storage_access() -> StorageAccess {
     // A command a person waits for gives up sooner than a mount does.
-    let retry =
-        RetryPolicy { retries: 1, get_timeout: std::time::Duration::from_secs(20), ..RetryPolicy::default() };
+    let patience = std::time::Duration::from_secs(20);
+    let retry = RetryPolicy { retries: 1, get_timeout: patience, put_timeout: patience };
     StorageAccess { region: environment::aws_region(), retry }
 }
 

@@ -59,13 +59,23 @@ pub(super) async fn fsck(args: FsckArgs, environment: &Environment) -> anyhow::R
         for file in &report.broken {
             tracing::error!("inode {} is broken: {} is lost", file.inode, file.lost_key);
         }
+        for damaged in &report.damaged {
+            tracing::error!("record {} is damaged: {}", damaged.record, damaged.cause);
+        }
     }
-    if report.lost_blocks == 0 {
+    if report.is_clean() {
         return Ok(ExitCode::SUCCESS);
     }
-    anyhow::bail!(
-        "{} blocks ({} bytes) are lost: restore them from a copy of the bucket",
-        report.lost_blocks,
-        report.lost_bytes
-    )
+    let mut found = Vec::new();
+    if report.damaged_records > 0 {
+        let records = report.damaged_records;
+        found.push(format!("{records} records are damaged: restore them from a backup of the database"));
+    }
+    if report.lost_blocks > 0 {
+        let (blocks, bytes) = (report.lost_blocks, report.lost_bytes);
+        found.push(format!(
+            "{blocks} blocks ({bytes} bytes) are lost: restore them from a copy of the bucket"
+        ));
+    }
+    anyhow::bail!(found.join("; "))
 }

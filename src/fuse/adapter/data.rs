@@ -1,6 +1,7 @@
 //! Open files and their bytes.
 
 use super::{Adapter, Place, errno, permissions};
+use crate::repeats::Question;
 use crate::request::{Answer, OpenedFile, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
@@ -35,7 +36,8 @@ impl Adapter {
 
     pub(crate) fn read(&self, ino: Ino, fh: u64, offset: u64, size: u32, reply: impl Answer<Bytes>) {
         let vfs = self.vfs.clone();
-        self.run("read", reply, async move { vfs.read(ino, fh, offset, size).await });
+        let question = Question::Bytes(ino, offset..offset.saturating_add(u64::from(size)));
+        self.run_repeated("read", question, reply, async move { vfs.read(ino, fh, offset, size).await });
     }
 
     pub(crate) fn write(&self, ino: Ino, fh: u64, offset: u64, data: &[u8], reply: impl Answer<u32>) {

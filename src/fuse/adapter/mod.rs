@@ -11,6 +11,7 @@ mod special;
 pub(crate) use attributes::Changes;
 
 use crate::options::FuseOptions;
+use crate::repeats::{Question, Repeats};
 use crate::request::Answer;
 use crate::task;
 use bytes::Bytes;
@@ -18,11 +19,13 @@ use juicefs_base::Errno;
 use juicefs_vfs::{Ino, Name, Vfs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 use tokio::runtime::Handle;
 
-/// Requests become calls of the vfs; holds nothing of its own.
+/// Requests become calls of the vfs; of its own it knows only what the kernel is about to ask again.
 pub(crate) struct Adapter {
     vfs: Arc<Vfs>,
+    repeats: Arc<Repeats>,
     pub(crate) options: FuseOptions,
     runtime: Handle,
     /// Set once, when the volume is closed under a mount that is still there.
@@ -49,7 +52,7 @@ impl Adapter {
         runtime: Handle,
         refusing: Arc<AtomicBool>,
     ) -> Self {
-        Self { vfs, options, runtime, refusing }
+        Self { vfs, repeats: Arc::default(), options, runtime, refusing }
     }
 
     fn refuses(&self) -> bool {
@@ -67,6 +70,25 @@ impl Adapter {
         }
         task::run(&self.runtime, async move {
             reply.answer(work.await.map_err(|error| errno(operation, &error)));
+        });
+    }
+
+    /// As [`Self::run`] for a question that the kernel asks once more when it failed.
+    fn run_repeated<T, A, W>(&self, operation: &'static str, question: Question, reply: A, work: W)
+    where
+        A: Answer<T>,
+        W: Future<Output = Result<T, juicefs_vfs::Error>> + Send + 'static,
+    {
+        if let Some(errno) = self.repeats.take(&question) {
+            return reply.answer(Err(errno));
+        }
+        let (repeats, begun) = (Arc::clone(&self.repeats), Instant::now());
+        self.run(operation, reply, async move {
+            let result = work.await;
+            if let Err(error) = &result {
+                repeats.failed(question, begun, error.errno());
+            }
+            result
         });
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Adapter, Place, permissions};
 use crate::convert::kind_of_mode;
+use crate::repeats::Question;
 use crate::request::{Answer, Looked, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
@@ -11,7 +12,8 @@ impl Adapter {
     pub(crate) fn lookup(&self, request: &Request, place: Place, reply: impl Answer<Looked>) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
         let negative_ttl = vfs.negative_ttl();
-        self.run("lookup", reply, async move {
+        let question = Question::Name(place.parent, place.name.clone());
+        self.run_repeated("lookup", question, reply, async move {
             let found = vfs.lookup(&caller, place.parent, &place.name()?).await;
             match found {
                 Ok(found) => Ok(Looked::Found(found)),

@@ -1,6 +1,7 @@
 //! Many slices of one file in one transaction: what random writes and long flushes live on.
 
 use juicefs_base::Errno;
+use std::time::Instant;
 
 use super::data::resized;
 use crate::error::Result;
@@ -15,11 +16,12 @@ pub const SLICES_MAX: usize = 64;
 
 impl Meta {
     /// Appends slices whose objects are all stored, in the given order, all or none; at most [`SLICES_MAX`] and at
-    /// least one.
+    /// least one. They have been waiting for it since `since`, and the time of a call is reckoned
+    /// from there.
     ///
     /// # Errors
     /// As [`Self::write_slice`].
-    pub async fn write_slices(&self, ino: Ino, writes: &[SliceWrite]) -> Result<SlicesDone> {
+    pub async fn write_slices(&self, ino: Ino, writes: &[SliceWrite], since: Instant) -> Result<SlicesDone> {
         self.check_writable()?;
         let mut length = 0;
         for SliceWrite { indx, slice, .. } in writes {
@@ -35,7 +37,8 @@ impl Meta {
         if length > FILE_BYTES_MAX {
             return Err(Errno::EFBIG.into());
         }
-        let done = self.transact(&WriteMany { meta: self, ino, writes, length }).await?;
+        let until = self.deadline_of(since);
+        let done = self.transact_until(until, &WriteMany { meta: self, ino, writes, length }).await?;
         for write in writes {
             self.open_files.wrote(ino, done.mtime_before, &done.attr, write.indx);
         }

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::TryStreamExt;
 use juicefs_base::Errno;
 use juicefs_base::backoff;
 use tokio::sync::MutexGuard;
 
 use crate::error::{Error, Result};
 use crate::meta::Meta;
-use crate::port::{Attempt, Change, Engine, Get, Got, Receipt};
+use crate::port::{Attempt, Change, Engine, Get, Got, Item, Receipt, Scan};
 use crate::types::{Attr, DirStat, Ino, Time};
 pub(crate) use rows::{
     AppendTarget, ChunkOf, DirStatOf, EdgeOf, IsSustained, NodeOf, ParentsOf, Rows, SymlinkOf,
@@ -31,6 +32,8 @@ pub(crate) use waiting::Waiting;
 
 /// Conflicts after which an operation gives up with EIO.
 const CONFLICTS_MAX: u32 = 50;
+/// A scan that breaks off is begun anew.
+const SCAN_TRIES: u32 = 5;
 
 /// An operation is a value; its rule is [`Operation::run`], run again for every attempt.
 pub trait Operation: Sync {
@@ -122,26 +125,53 @@ impl<'e> Txn<'e> {
 }
 
 impl Meta {
+    /// Until when a call that begins now may wait for the engine.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.waiting.deadline()
+    }
+
+    /// The same for what has been waiting since `since`, with some time in any case: this process may have been
+    /// stopped meanwhile.
+    pub(crate) fn deadline_of(&self, since: Instant) -> Instant {
+        (since + self.waiting.deadline()).max(Instant::now() + self.waiting.quiet())
+    }
+
+    fn silent(&self, what: &str) -> Error {
+        Error::Unavailable(format!("{what} had no answer within {} s", self.waiting.deadline().as_secs()))
+    }
+
     /// Runs an operation until it commits, is refused, or time is up.
     pub(crate) async fn transact<O: Operation>(&self, operation: &O) -> Result<O::Output> {
+        self.transact_until(self.deadline(), operation).await
+    }
+
+    /// As [`Self::transact`] for what has been waiting already.
+    pub(crate) async fn transact_until<O: Operation>(
+        &self,
+        until: Instant,
+        operation: &O,
+    ) -> Result<O::Output> {
         let committing = AtomicBool::new(false);
         // Waiting for a turn counts too: who holds it may be waiting for the engine.
         let work = async {
             let _turn = self.stripes.lock_both(operation.contends_on()).await;
-            self.attempts(operation, &committing).await
+            self.attempts(operation, until, &committing).await
         };
-        match self.bounded(O::NAME, work).await? {
+        match self.bounded(O::NAME, until, work).await? {
             Some(output) => Ok(output),
-            None => {
-                let why = format!("{} had no answer within {} s", O::NAME, DEADLINE.as_secs());
-                let is_sent = committing.load(Ordering::Relaxed);
-                Err(if is_sent { Error::InDoubt(why) } else { Error::Unavailable(why) })
-            }
+            None => Err(match self.silent(O::NAME) {
+                Error::Unavailable(why) if committing.load(Ordering::Relaxed) => Error::InDoubt(why),
+                error => error,
+            }),
         }
     }
 
-    async fn attempts<O: Operation>(&self, operation: &O, committing: &AtomicBool) -> Result<O::Output> {
-        let started = Instant::now();
+    async fn attempts<O: Operation>(
+        &self,
+        operation: &O,
+        until: Instant,
+        committing: &AtomicBool,
+    ) -> Result<O::Output> {
         let (mut conflicts, mut failures) = (0, 0);
         loop {
             let error = match self.attempt(operation, conflicts + failures, committing).await {
@@ -165,7 +195,7 @@ impl Meta {
                 }
                 _ => return Err(error),
             };
-            if started.elapsed() + pause >= self.waiting.deadline() {
+            if Instant::now() + pause >= until {
                 return Err(error);
             }
             self.sleep(pause).await;
@@ -192,7 +222,16 @@ impl Meta {
             return Ok(output);
         }
         committing.store(true, Ordering::Relaxed);
-        let receipt = attempt.commit(&changes).await?;
+        let doubt = Doubt { meta: self, after };
+        let receipt = match attempt.commit(&changes).await {
+            Err(error @ Error::InDoubt(_)) => return Err(error),
+            Err(error) => {
+                doubt.settled();
+                return Err(error);
+            }
+            Ok(receipt) => receipt,
+        };
+        let after = doubt.settled();
         let output = operation.settle(output, &receipt);
         self.after_commit(&changes, after, receipt);
         drop(removal);
@@ -225,8 +264,18 @@ impl Meta {
     where
         F: Future<Output = Result<T>>,
     {
+        self.ask_until(self.deadline(), question).await
+    }
+
+    async fn ask_until<'a, T, F>(
+        &'a self,
+        until: Instant,
+        question: impl Fn(&'a dyn Engine) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let work = async {
-            let started = Instant::now();
             let mut failures = 0;
             loop {
                 let error = match question(&*self.engine).await {
@@ -235,14 +284,14 @@ impl Meta {
                 };
                 failures += 1;
                 let pause = backoff::doubling(failures, Duration::from_millis(10), Duration::from_secs(2));
-                if started.elapsed() + pause >= self.waiting.deadline() {
+                if Instant::now() + pause >= until {
                     return Err(error);
                 }
                 self.sleep(pause).await;
             }
         };
-        let answer = self.bounded("read", work).await?;
-        answer.ok_or_else(|| Error::Unavailable(format!("no answer within {} s", DEADLINE.as_secs())))
+        let answer = self.bounded("read", until, work).await?;
+        answer.ok_or_else(|| self.silent("read"))
     }
 
     /// Reads rows outside any transaction.
@@ -252,10 +301,37 @@ impl Meta {
         R::values(got)
     }
 
+    /// Reads a scan whole, from its beginning again when it breaks off. However long it is, each of its answers may
+    /// take the time that one call has.
+    pub(crate) async fn collect<T>(&self, scan: Scan, keep: impl Fn(Item) -> Option<T>) -> Result<Vec<T>> {
+        for _ in 0..SCAN_TRIES {
+            let mut kept = Vec::new();
+            let mut items = self.engine.scan(scan.clone());
+            let until = loop {
+                let until = self.deadline();
+                match self.bounded("list", until, items.try_next()).await {
+                    Ok(Some(Some(item))) => kept.extend(keep(item)),
+                    Ok(Some(None)) => return Ok(kept),
+                    Ok(None) => return Err(self.silent("list")),
+                    Err(Error::Unavailable(why)) => {
+                        tracing::debug!(?scan, why, "a scan broke off");
+                        break until;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            drop(items);
+            // Any answer says that the engine is back.
+            self.ask_until(until, |engine| engine.setting()).await?;
+        }
+        Err(Error::Unavailable(format!("a scan broke off {SCAN_TRIES} times")))
+    }
+
     /// `None` when time is up. Answers that come at once cost no timer.
     async fn bounded<T>(
         &self,
         what: &'static str,
+        until: Instant,
         work: impl Future<Output = Result<T>>,
     ) -> Result<Option<T>> {
         let mut work = pin!(work);
@@ -263,17 +339,17 @@ impl Meta {
         if let Poll::Ready(output) = first {
             return output.map(Some);
         }
-        let quiet = self.waiting.quiet();
+        let left = || until.saturating_duration_since(Instant::now());
         tokio::select! {
             biased;
             output = &mut work => return output.map(Some),
-            () = self.sleep(quiet) => {}
+            () = self.sleep(self.waiting.quiet().min(left())) => {}
         }
         let _outage = self.waiting.begin(what, &"no answer yet");
         tokio::select! {
             biased;
             output = &mut work => output.map(Some),
-            () = self.sleep(self.waiting.deadline().saturating_sub(quiet)) => Ok(None),
+            () = self.sleep(left()) => Ok(None),
         }
     }
 
@@ -294,6 +370,27 @@ impl Meta {
                 tracing::warn!(%ino, %error, "data of a deleted file stays until the hourly job");
             }
         });
+    }
+}
+
+/// A commit under way. Given up before it is known whether it has happened, it leaves directories whose statistics
+/// must be counted anew.
+struct Doubt<'m> {
+    meta: &'m Meta,
+    after: After,
+}
+
+impl Doubt<'_> {
+    fn settled(mut self) -> After {
+        std::mem::take(&mut self.after)
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.after.dir_stats.is_empty() && self.meta.format.read().dir_stats {
+            self.meta.dir_stats.doubt(self.after.dir_stats.iter().map(|(ino, _)| *ino));
+        }
     }
 }
 

@@ -42,6 +42,11 @@ impl FileStore {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// Where all objects are.
+    fn folder(&self) -> &Path {
+        Path::new(&self.root[..=self.root.rfind('/').unwrap_or(0)])
+    }
+
     fn path(&self, key: &Key) -> PathBuf {
         PathBuf::from(format!("{}{key}", self.root))
     }
@@ -49,7 +54,12 @@ impl FileStore {
     fn error(&self, key: &Key, cause: &io::Error) -> Error {
         let (store, key) = (self.to_string(), key.to_owned());
         match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NotFound { store, key },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => match self.folder().metadata() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Error::NoBucket { store, cause: format!("there is no {}", self.folder().display()) }
+                }
+                _ => Error::NotFound { store, key },
+            },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Error::PermissionDenied { store, key, cause: cause.to_string() }
             }

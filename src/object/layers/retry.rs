@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt};
 use juicefs_base::backoff;
 use std::fmt;
 use std::ops::Range;
@@ -31,6 +31,14 @@ pub struct RetryPolicy {
     pub retries: u32,
 }
 
+impl RetryPolicy {
+    /// The longest that a read can take.
+    #[must_use]
+    pub fn longest_get(&self) -> Duration {
+        self.get_timeout.saturating_mul(self.retries.max(1))
+    }
+}
+
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self { get_timeout: Duration::from_secs(60), put_timeout: Duration::from_secs(60), retries: 10 }
@@ -57,6 +65,14 @@ impl Retrying {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    fn silent(&self, verb: &str, key: &Key, timeout: Duration) -> Error {
+        Error::Unreachable {
+            store: self.inner.to_string(),
+            key: key.to_owned(),
+            cause: format!("no answer to {verb} within {} s", timeout.as_secs()),
+        }
+    }
+
     async fn tries<T, F>(
         &self,
         verb: &str,
@@ -75,11 +91,7 @@ impl Retrying {
             let error = match tokio::time::timeout(timeout, request()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => error,
-                Err(_) => Error::Unreachable {
-                    store: self.inner.to_string(),
-                    key: key.to_owned(),
-                    cause: format!("no answer to {verb} within {} s", timeout.as_secs()),
-                },
+                Err(_) => self.silent(verb, key, timeout),
             };
             let pause = backoff::doubling(attempt, PAUSE_FIRST, PAUSE_MAX);
             if !error.may_retry() || Instant::now() + pause >= deadline {
@@ -138,10 +150,18 @@ impl Store for Retrying {
         Box::pin(self.tries("HEAD", key, self.policy.get_timeout, move || self.inner.head(key)))
     }
 
-    /// Pages are the backend's own; a listing that breaks off reports its error and is begun again by the
-    /// caller from the last key.
+    /// Pages are the backend's own, each with a deadline; a listing that breaks off reports its error and is begun
+    /// again by the caller from the last key.
     fn list<'a>(&'a self, prefix: &'a Key, after: &'a Key) -> BoxStream<'a, Result<Listed>> {
-        self.inner.list(prefix, after)
+        let timeout = self.policy.put_timeout;
+        let listing = stream::unfold(Some(self.inner.list(prefix, after)), move |listing| async move {
+            let mut listing = listing?;
+            match tokio::time::timeout(timeout, listing.next()).await {
+                Ok(item) => Some((item?, Some(listing))),
+                Err(_) => Some((Err(self.silent("LIST", prefix, timeout)), None)),
+            }
+        });
+        listing.boxed()
     }
 
     fn create_bucket(&self) -> BoxFuture<'_, Result<()>> {
@@ -184,13 +204,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp");
         let faulty = faulty_store(&folder).await;
         faulty.fail_next(1, Fault::PermissionDenied);
-        let policy =
-            RetryPolicy { get_timeout: Duration::from_millis(300), retries: 3, ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            get_timeout: Duration::from_millis(300),
+            put_timeout: Duration::from_millis(300),
+            retries: 3,
+        };
         let store = Retrying::new(faulty.clone(), policy);
         assert!(matches!(store.get("k", None).await, Err(Error::PermissionDenied { .. })));
         faulty.fail_next(u32::MAX, Fault::Hang);
         let begun = Instant::now();
         assert!(matches!(store.get("k", None).await, Err(Error::Unreachable { .. })));
         assert!(begun.elapsed() <= Duration::from_millis(1300));
+        let listed: Vec<_> = store.list("", "").collect().await;
+        assert!(matches!(listed[..], [Err(Error::Unreachable { .. })]), "{listed:?}");
     }
 }

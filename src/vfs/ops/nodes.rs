@@ -1,6 +1,7 @@
 //! Operations on inodes: attributes, permissions, the room of the volume.
 
 use crate::answer::Attributes;
+use crate::dirty::DirtyQueue;
 use crate::error::{Result, stale};
 use crate::special;
 use crate::vfs::Vfs;
@@ -79,7 +80,7 @@ impl Vfs {
             // A commit that is still to come would bring its own mtime.
             Some(file) if set.mtime.is_some() || set.ctime.is_some() => {
                 let turn = file.turn.write().await;
-                self.core.flush(file).await;
+                self.core.flush_before(file, DirtyQueue::last).await?;
                 Some(turn)
             }
             _ => None,
@@ -101,7 +102,7 @@ impl Vfs {
     pub(crate) async fn resize(&self, caller: &Caller, ino: Ino, size: u64, opened: bool) -> Result<Attr> {
         let file = self.core.files.get(ino);
         let _turn = file.turn.write().await;
-        self.core.flush(&file).await;
+        self.core.flush_before(&file, DirtyQueue::last).await?;
         let attr = self.core.meta.truncate(caller, ino, size, opened).await;
         self.after_change(&file, attr)
     }
@@ -125,7 +126,7 @@ impl Vfs {
                 return Err(Errno::EBADF.into());
             }
             let _turn = file.turn.write().await;
-            self.core.flush(file).await;
+            self.core.flush_before(file, DirtyQueue::last).await?;
             let attr = self.core.meta.fallocate(caller, ino, mode, off, len).await;
             self.after_change(file, attr).map(drop)
         })

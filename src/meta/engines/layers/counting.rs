@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 
 use crate::error::Result;
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, NewVolume, Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, MaybeNode, NewVolume, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 
@@ -59,7 +59,7 @@ impl Engine for Counting {
         self.inner.lookup(parent, name)
     }
 
-    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>> {
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<MaybeNode>>> {
         self.count();
         self.inner.nodes(inos)
     }

@@ -15,7 +15,8 @@ use juicefs_base::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, NewVolume, Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, MaybeNode, NewVolume, Receipt, Scan,
+    Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Time, Usage};
 use tables::Tables;
@@ -62,9 +63,9 @@ impl Engine for MemoryEngine {
         ready(Ok(found))
     }
 
-    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>> {
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<MaybeNode>>> {
         let tables = self.tables.lock();
-        let found = inos.iter().map(|ino| tables.nodes.get(ino).copied()).collect();
+        let found = inos.iter().map(|ino| Ok(tables.nodes.get(ino).copied())).collect();
         drop(tables);
         ready(Ok(found))
     }

@@ -120,7 +120,10 @@ impl Endpoint {
     /// command, whose answer then survives.
     async fn diagnose(&self, cause: &RedisError) -> Error {
         if cause.is_timeout() {
-            return self.lost(cause);
+            return Error::Unavailable(format!(
+                "{} takes connections and answers nothing ({cause}); check that it is Redis and that it is not stuck",
+                self.server()
+            ));
         }
         let Ok(mut link) = self.client.get_multiplexed_async_connection_with_config(&self.config).await
         else {

@@ -7,7 +7,7 @@ use super::reply::{self, Replies};
 use crate::engines::packed;
 use crate::error::{Error, Result};
 use crate::port::{Get, Got, Hold, SessionRow};
-use crate::types::{Attr, DirStat, Edge, Ino, Slice};
+use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice};
 
 /// A span of chunks up to here is answered whole: `RPUSHX` leaves the missing ones missing.
 pub(super) const CHUNK_SPAN_MAX: u32 = 10_000;
@@ -118,8 +118,8 @@ impl<'g> Questions<'g> {
                     let record = nodes.next().map(reply::bytes).transpose()?.flatten();
                     Got::Node(record.map(|record| node(*ino, &record)).transpose()?)
                 }
-                Get::Edge { parent, .. } => {
-                    Got::Edge(replies.bytes()?.map(|record| edge(*parent, &record)).transpose()?)
+                Get::Edge { parent, name, .. } => {
+                    Got::Edge(replies.bytes()?.map(|record| edge(*parent, name, &record)).transpose()?)
                 }
                 Get::HasChildren { .. } | Get::Sustained { .. } => Got::Flag(replies.int()? > 0),
                 Get::Parents { ino } => Got::Parents(parents(*ino, replies)?),
@@ -148,8 +148,8 @@ pub(super) fn node(ino: Ino, record: &[u8]) -> Result<Attr> {
     packed::decode_attr(record).map_err(|cause| cause.of(keys::node(ino)))
 }
 
-pub(super) fn edge(parent: Ino, record: &[u8]) -> Result<Edge> {
-    packed::decode_edge(record).map_err(|cause| cause.of(format!("an entry of {}", keys::directory(parent))))
+pub(super) fn edge(parent: Ino, name: &Name, record: &[u8]) -> Result<Edge> {
+    packed::decode_edge(record).map_err(|cause| cause.of(format!("{} {name}", keys::directory(parent))))
 }
 
 pub(super) fn chunk(ino: Ino, indx: u32, elements: Vec<redis::Value>) -> Result<Vec<Slice>> {

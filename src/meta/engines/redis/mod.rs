@@ -25,8 +25,10 @@ use futures::stream::BoxStream;
 use redis::{ServerErrorKind, Value};
 use tokio::runtime::Handle;
 
-use crate::error::Result;
-use crate::port::{Attempt, Engine, EngineLimits, Get, Got, Hold, Item, Job, NewVolume, Scan, Sequence};
+use crate::error::{Result, or_damage};
+use crate::port::{
+    Attempt, Engine, EngineLimits, Get, Got, Hold, Item, Job, MaybeNode, NewVolume, Scan, Sequence,
+};
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::RedisUrl;
 use attempt::RedisAttempt;
@@ -121,7 +123,7 @@ impl RedisEngine {
             Some(reply) => {
                 let mut parts = reply::array(reply)?.into_iter();
                 let record = parts.next().map(reply::some_bytes).transpose()?.unwrap_or_default();
-                let edge = gets::edge(parent, &record)?;
+                let edge = gets::edge(parent, name, &record)?;
                 if let Some(node) = parts.next() {
                     let attr = reply::bytes(node)?.map(|record| gets::node(edge.ino, &record)).transpose()?;
                     return Ok(Some((edge, attr)));
@@ -155,7 +157,7 @@ impl RedisEngine {
         Ok(answers)
     }
 
-    async fn fetch_nodes(&self, mux: &Mux, inos: &[Ino]) -> Result<Vec<Option<Attr>>> {
+    async fn fetch_nodes(&self, mux: &Mux, inos: &[Ino]) -> Result<Vec<MaybeNode>> {
         let mut attrs = Vec::with_capacity(inos.len());
         for batch in inos.chunks(NODES_PER_READ) {
             let mut command = redis::cmd("MGET");
@@ -165,7 +167,8 @@ impl RedisEngine {
             let reply = mux.send(&command).await?;
             let records = Replies::new(&self.endpoint, vec![reply]).array()?;
             for (ino, record) in batch.iter().zip(records) {
-                attrs.push(reply::bytes(record)?.map(|record| gets::node(*ino, &record)).transpose()?);
+                let attr = reply::bytes(record)?.map(|record| gets::node(*ino, &record)).transpose();
+                attrs.push(or_damage(attr)?);
             }
         }
         Ok(attrs)
@@ -192,7 +195,7 @@ impl Engine for RedisEngine {
         inside(&self.home, self.find(parent, name))
     }
 
-    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>> {
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<MaybeNode>>> {
         inside(&self.home, self.fetch_nodes(&self.mux, inos))
     }
 

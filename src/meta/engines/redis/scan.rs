@@ -13,7 +13,7 @@ use super::inside::inside;
 use super::reply::{self, Replies};
 use super::{RedisEngine, gets, keys};
 use crate::engines::packed;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, or_damage};
 use crate::port::{Item, Scan, SessionRow};
 use crate::types::{Ino, Name};
 
@@ -95,8 +95,11 @@ impl<'e> Cursor<'e> {
                 for (name, record) in reply::pairs(elements)? {
                     let name = Bytes::from(name);
                     if is_only_page || self.told.insert(name.clone()) {
-                        let edge = gets::edge(parent, &record)?;
-                        items.push(Item::Entry { name: Name::from_record(name), edge });
+                        let name = Name::from_record(name);
+                        items.push(match or_damage(gets::edge(parent, &name, &record))? {
+                            Ok(edge) => Item::Entry { name, edge },
+                            Err(damage) => Item::DamagedEntry { name, damage },
+                        });
                     }
                 }
                 Ok(items)
@@ -104,7 +107,7 @@ impl<'e> Cursor<'e> {
             Scan::Sessions => self.sessions(reply::pairs(elements)?).await,
             Scan::Sustained { sid: Some(sid) } => {
                 let members = elements.into_iter().map(reply::some_bytes).collect::<Result<Vec<_>>>()?;
-                members.iter().map(|member| sustained(*sid, member)).collect()
+                members.iter().map(|member| whole(sustained(*sid, member))).collect()
             }
             Scan::Sustained { sid: None } => {
                 let sids = parsed(elements, keys::parse_sustained)?;
@@ -112,19 +115,14 @@ impl<'e> Cursor<'e> {
                 let mut items = Vec::new();
                 for (sid, members) in sids.iter().zip(self.fetch(&sids, fetch).await?) {
                     for member in reply::array(members)? {
-                        items.push(sustained(*sid, &reply::some_bytes(member)?)?);
+                        items.push(whole(sustained(*sid, &reply::some_bytes(member)?))?);
                     }
                 }
                 Ok(items)
             }
             Scan::DeletedFiles => reply::pairs(elements)?
-                .into_iter()
-                .map(|(member, time)| {
-                    let (ino, length) =
-                        keys::parse_deleted_file(&member).ok_or_else(|| odd(keys::DELETED_FILES, &member))?;
-                    let deleted_at = reply::score(&time, keys::DELETED_FILES)?;
-                    Ok(Item::DeletedFile { ino, length, deleted_at })
-                })
+                .iter()
+                .map(|(member, time)| whole(deleted_file(member, time)))
                 .collect(),
             Scan::Chunks { .. } => {
                 let chunks = parsed(elements, keys::parse_chunk)?;
@@ -133,28 +131,21 @@ impl<'e> Cursor<'e> {
                 };
                 let lists = self.fetch(&chunks, fetch).await?;
                 let item = |(&(ino, indx), list): (&(Ino, u32), Value)| {
-                    let slices = gets::chunk(ino, indx, reply::array(list)?)?;
-                    Ok(Item::Chunk { ino, indx, slices })
+                    let slices = gets::chunk(ino, indx, reply::array(list)?);
+                    whole(slices.map(|slices| Item::Chunk { ino, indx, slices }))
                 };
                 chunks.iter().zip(lists).map(item).collect()
             }
-            Scan::DelayedSlices => reply::pairs(elements)?
-                .into_iter()
-                .map(|(field, record)| {
-                    let (id, deleted_at) =
-                        keys::parse_delayed(&field).ok_or_else(|| odd(keys::DELAYED_SLICES, &field))?;
-                    let slices = packed::decode_slice_pairs(&record)
-                        .map_err(|cause| cause.of(keys::DELAYED_SLICES))?;
-                    Ok(Item::DelayedSlices { id, deleted_at, slices })
-                })
-                .collect(),
+            Scan::DelayedSlices => {
+                reply::pairs(elements)?.iter().map(|(field, record)| whole(delayed(field, record))).collect()
+            }
             Scan::FreedSlices => {
                 let mut items = Vec::new();
                 for (field, count) in reply::pairs(elements)? {
                     if count.starts_with(b"-") {
-                        let (id, size) =
-                            keys::parse_slice_ref(&field).ok_or_else(|| odd(keys::SLICE_REFS, &field))?;
-                        items.push(Item::FreedSlice { id, size });
+                        let freed =
+                            keys::parse_slice_ref(&field).ok_or_else(|| odd(keys::SLICE_REFS, &field));
+                        items.push(whole(freed.map(|(id, size)| Item::FreedSlice { id, size }))?);
                     }
                 }
                 Ok(items)
@@ -163,8 +154,12 @@ impl<'e> Cursor<'e> {
                 let inos = parsed(elements, keys::parse_node)?;
                 let mut items = Vec::with_capacity(inos.len());
                 for (ino, attr) in inos.iter().zip(self.engine.fetch_nodes(&self.engine.bulk, &inos).await?) {
-                    // Gone since the page of keys was read.
-                    items.extend(attr.map(|attr| Item::Node { ino: *ino, attr }));
+                    match attr {
+                        Ok(Some(attr)) => items.push(Item::Node { ino: *ino, attr }),
+                        // Gone since the page of keys was read.
+                        Ok(None) => {}
+                        Err(damage) => items.push(Item::Damaged(damage)),
+                    }
                 }
                 Ok(items)
             }
@@ -184,10 +179,8 @@ impl<'e> Cursor<'e> {
         let infos = Replies::new(&self.engine.endpoint, vec![reply]).array()?;
         let mut items = Vec::with_capacity(rows.len());
         for ((sid, time), info) in rows.into_iter().zip(infos) {
-            let sid = keys::number(&sid).ok_or_else(|| odd(keys::ALL_SESSIONS, &sid))?;
-            let expires_at = reply::score(&time, keys::ALL_SESSIONS)?;
             let info = reply::bytes(info)?.unwrap_or_default().into();
-            items.push(Item::Session(SessionRow { sid, expires_at, info }));
+            items.push(whole(session(&sid, &time, info))?);
         }
         Ok(items)
     }
@@ -216,6 +209,27 @@ fn parsed<T>(elements: Vec<Value>, parse: impl Fn(&[u8]) -> Option<T>) -> Result
         subjects.extend(parse(&reply::some_bytes(key)?));
     }
     Ok(subjects)
+}
+
+/// A record that can't be decoded stands for itself in a scan.
+fn whole(item: Result<Item>) -> Result<Item> {
+    Ok(or_damage(item)?.unwrap_or_else(Item::Damaged))
+}
+
+fn session(sid: &[u8], time: &[u8], info: Bytes) -> Result<Item> {
+    let sid = keys::number(sid).ok_or_else(|| odd(keys::ALL_SESSIONS, sid))?;
+    Ok(Item::Session(SessionRow { sid, expires_at: reply::score(time, keys::ALL_SESSIONS)?, info }))
+}
+
+fn deleted_file(member: &[u8], time: &[u8]) -> Result<Item> {
+    let (ino, length) = keys::parse_deleted_file(member).ok_or_else(|| odd(keys::DELETED_FILES, member))?;
+    Ok(Item::DeletedFile { ino, length, deleted_at: reply::score(time, keys::DELETED_FILES)? })
+}
+
+fn delayed(field: &[u8], record: &[u8]) -> Result<Item> {
+    let (id, deleted_at) = keys::parse_delayed(field).ok_or_else(|| odd(keys::DELAYED_SLICES, field))?;
+    let slices = packed::decode_slice_pairs(record).map_err(|cause| cause.of(keys::DELAYED_SLICES))?;
+    Ok(Item::DelayedSlices { id, deleted_at, slices })
 }
 
 fn sustained(sid: u64, member: &[u8]) -> Result<Item> {

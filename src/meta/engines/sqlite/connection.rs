@@ -12,6 +12,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::{self, Commit};
+use super::rows::ROW;
 use crate::error::{Error, Result};
 
 /// As the peer's `_timeout`.
@@ -133,6 +134,15 @@ impl Conn {
 
 /// What an error of SQLite means to us.
 pub(super) fn sqlite_error(cause: &rusqlite::Error) -> Error {
+    if matches!(
+        cause,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+    ) {
+        // SQLite keeps what it is given, whatever type the column has.
+        return Error::Corrupt { record: ROW.to_owned(), cause: cause.to_string() };
+    }
     match cause.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             Error::Unavailable(format!("sqlite: {cause}"))

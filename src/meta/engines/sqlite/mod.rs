@@ -25,9 +25,9 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, or_damage};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, NewVolume, Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, MaybeNode, NewVolume, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::SqliteUrl;
@@ -113,12 +113,12 @@ impl Engine for SqliteEngine {
         Box::pin(self.readers.point(move |slot| read::lookup(slot.get(false)?, parent, &name)))
     }
 
-    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>> {
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<MaybeNode>>> {
         let inos = inos.to_vec();
         let is_long = inos.len() > POINT_MAX;
         let body = move |slot: &mut Slot| {
             let conn = slot.get(false)?;
-            inos.iter().map(|ino| read::node(conn, *ino)).collect()
+            inos.iter().map(|ino| or_damage(read::node(conn, *ino))).collect()
         };
         Box::pin(async move {
             if is_long { self.readers.long(body).await } else { self.readers.point(body).await }

@@ -117,7 +117,7 @@ fn node_query() -> String {
 fn edge(conn: &Conn, parent: Ino, name: &Name) -> Result<Option<Edge>> {
     let mut statement = conn.statement("SELECT inode, type FROM jfs_edge WHERE parent = ?1 AND name = ?2")?;
     let mut rows = statement.query((int(parent.0), name.as_bytes()))?;
-    rows.next()?.map(|row| rows::edge(parent, row.get(0)?, row.get(1)?)).transpose()
+    rows.next()?.map(|row| rows::edge(row, 0, parent, name)).transpose()
 }
 
 /// The entry and its node by one join.
@@ -129,7 +129,7 @@ pub(super) fn lookup(conn: &Conn, parent: Ino, name: &Name) -> Result<Option<(Ed
     let mut statement = conn.statement(&query)?;
     let mut rows = statement.query((int(parent.0), name.as_bytes()))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let edge = rows::edge(parent, row.get(0)?, row.get(1)?)?;
+    let edge = rows::edge(row, 0, parent, name)?;
     Ok(Some((edge, rows::attr(row, 2, edge.ino)?)))
 }
 
@@ -137,13 +137,15 @@ fn chunk(conn: &Conn, ino: Ino, indx: u32) -> Result<Vec<Slice>> {
     let mut statement = conn.statement("SELECT slices FROM jfs_chunk WHERE inode = ?1 AND indx = ?2")?;
     let mut rows = statement.query([int(ino.0), i64::from(indx)])?;
     match rows.next()? {
-        Some(row) => slices(rows::bytes(row, 0)?, ino, indx),
+        Some(row) => slices(row, 0, ino, indx),
         None => Ok(Vec::new()),
     }
 }
 
-pub(super) fn slices(record: &[u8], ino: Ino, indx: u32) -> Result<Vec<Slice>> {
-    packed::decode_slices(record).map_err(|cause| cause.of(format!("chunk {indx} of inode {ino}")))
+pub(super) fn slices(row: &rusqlite::Row<'_>, at: usize, ino: Ino, indx: u32) -> Result<Vec<Slice>> {
+    let record = || format!("chunk {indx} of inode {ino}");
+    let bytes = rows::named(rows::bytes(row, at), record)?;
+    packed::decode_slices(bytes).map_err(|cause| cause.of(record()))
 }
 
 fn parents(conn: &Conn, ino: Ino) -> Result<Vec<(Ino, i64)>> {

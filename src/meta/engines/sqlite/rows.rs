@@ -5,11 +5,14 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use crate::error::{Error, Result};
-use crate::types::{Attr, Edge, Ino, Kind, Time};
+use crate::types::{Attr, Edge, Ino, Kind, Name, Time};
 
 /// Columns in the order [`attr`] reads them; `n.` names the table.
 pub(super) const NODE_COLUMNS: &str = "n.type, n.flags, n.mode, n.uid, n.gid, n.atime, n.mtime, n.ctime, n.atimensec, \
      n.mtimensec, n.ctimensec, n.nlink, n.length, n.rdev, n.parent, n.access_acl_id, n.default_acl_id, n.tier_id";
+
+/// A record whose name its reader has yet to say.
+pub(super) const ROW: &str = "sqlite row";
 
 pub(super) fn split_time(time: Time) -> (i64, i64) {
     let micros = time.sec.saturating_mul(1_000_000).saturating_add(i64::from(time.nsec / 1000));
@@ -23,6 +26,10 @@ pub(super) fn join_time(micros: i64, nanos: i64) -> Time {
 
 /// The attributes whose columns begin at `at`; `None` when an outer join found no node.
 pub(super) fn attr(row: &Row<'_>, at: usize, ino: Ino) -> Result<Option<Attr>> {
+    named(columns_of_node(row, at, ino), || format!("node {ino}"))
+}
+
+fn columns_of_node(row: &Row<'_>, at: usize, ino: Ino) -> Result<Option<Attr>> {
     if matches!(row.get_ref(at)?, ValueRef::Null) {
         return Ok(None);
     }
@@ -57,13 +64,24 @@ pub(super) fn attr(row: &Row<'_>, at: usize, ino: Ino) -> Result<Option<Attr>> {
     }))
 }
 
-pub(super) fn edge(parent: Ino, ino: i64, code: i64) -> Result<Edge> {
+/// The entry whose columns `inode` and `type` begin at `at`.
+pub(super) fn edge(row: &Row<'_>, at: usize, parent: Ino, name: &Name) -> Result<Edge> {
+    let columns = || -> Result<(i64, i64)> { Ok((row.get(at)?, row.get(at + 1)?)) };
+    let record = || format!("edge {name} of inode {parent}");
+    let (ino, code) = named(columns(), record)?;
     let kind = u8::try_from(code).ok().and_then(Kind::from_code);
-    let kind = kind.ok_or_else(|| Error::Corrupt {
-        record: format!("an edge of {parent}"),
-        cause: format!("type {code}"),
-    })?;
+    let kind = kind.ok_or_else(|| Error::Corrupt { record: record(), cause: format!("type {code}") })?;
     Ok(Edge { ino: Ino(ino.cast_unsigned()), kind })
+}
+
+/// Says which row it was that has a column of the wrong type.
+pub(super) fn named<T>(read: Result<T>, record: impl FnOnce() -> String) -> Result<T> {
+    read.map_err(|error| match error {
+        Error::Corrupt { record: unnamed, cause } if unnamed == ROW => {
+            Error::Corrupt { record: record(), cause }
+        }
+        other => other,
+    })
 }
 
 /// The bytes of a column, whatever SQLite calls their type: a blob that was appended to is text to it.
@@ -71,10 +89,7 @@ pub(super) fn bytes<'a>(row: &'a Row<'_>, at: usize) -> Result<&'a [u8]> {
     match row.get_ref(at)? {
         ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Ok(bytes),
         ValueRef::Null => Ok(&[]),
-        _ => Err(Error::Corrupt {
-            record: "sqlite row".to_owned(),
-            cause: "a number where bytes belong".to_owned(),
-        }),
+        _ => Err(Error::Corrupt { record: ROW.to_owned(), cause: "a number where bytes belong".to_owned() }),
     }
 }
 

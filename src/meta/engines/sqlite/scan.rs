@@ -8,7 +8,7 @@ use super::connection::Conn;
 use super::read::{int, slices};
 use super::rows::{self, NODE_COLUMNS};
 use crate::engines::packed;
-use crate::error::Result;
+use crate::error::{Result, or_damage};
 use crate::port::{Item, Scan, SessionRow};
 use crate::types::{Ino, Name};
 
@@ -31,8 +31,17 @@ pub(super) fn page(conn: &Conn, scan: &Scan, after: Option<Value>) -> Result<(Ve
     let mut items = Vec::new();
     let mut last = None;
     while let Some(row) = rows.next()? {
-        last = Some(row.get::<_, Value>(0)?);
-        items.push(item(scan, row)?);
+        let key = row.get::<_, Value>(0)?;
+        items.push(match or_damage(rows::named(item(scan, row), || name_of(scan, &key)))? {
+            Ok(item) => item,
+            Err(damage) => match (scan, &key) {
+                (Scan::Entries { .. }, Value::Blob(name)) => {
+                    Item::DamagedEntry { name: Name::from_record(Bytes::from(name.clone())), damage }
+                }
+                _ => Item::Damaged(damage),
+            },
+        });
+        last = Some(key);
     }
     if items.len() < PAGE_ROWS {
         last = None;
@@ -82,13 +91,33 @@ fn filter(scan: &Scan) -> Option<i64> {
     }
 }
 
+/// What a row is called whose own fields don't say it.
+fn name_of(scan: &Scan, key: &Value) -> String {
+    let what = match scan {
+        Scan::Entries { parent } => return format!("edge of inode {parent}"),
+        Scan::Sessions => "session",
+        Scan::Sustained { .. } => "sustained inode: row",
+        Scan::DeletedFiles => "deleted file",
+        Scan::Chunks { ino: None } => "chunk: row",
+        Scan::Chunks { ino: Some(ino) } => return format!("chunk of inode {ino}"),
+        Scan::DelayedSlices => "delayed slices of",
+        Scan::FreedSlices => "reference of slice",
+        Scan::Nodes => "node",
+    };
+    match key {
+        Value::Integer(number) => format!("{what} {number}"),
+        _ => what.to_owned(),
+    }
+}
+
 fn item(scan: &Scan, row: &rusqlite::Row<'_>) -> Result<Item> {
     let number = |at: usize| -> Result<u64> { Ok(row.get::<_, i64>(at)?.cast_unsigned()) };
     Ok(match scan {
-        Scan::Entries { parent } => Item::Entry {
-            name: Name::from_record(Bytes::copy_from_slice(rows::bytes(row, 0)?)),
-            edge: rows::edge(*parent, row.get(1)?, row.get(2)?)?,
-        },
+        Scan::Entries { parent } => {
+            let name = Name::from_record(Bytes::copy_from_slice(rows::bytes(row, 0)?));
+            let edge = rows::edge(row, 1, *parent, &name)?;
+            Item::Entry { name, edge }
+        }
         Scan::Sessions => Item::Session(SessionRow {
             sid: number(0)?,
             expires_at: row.get(1)?,
@@ -100,7 +129,7 @@ fn item(scan: &Scan, row: &rusqlite::Row<'_>) -> Result<Item> {
         }
         Scan::Chunks { .. } => {
             let (ino, indx) = (Ino(number(1)?), row.get(2)?);
-            Item::Chunk { ino, indx, slices: slices(rows::bytes(row, 3)?, ino, indx)? }
+            Item::Chunk { ino, indx, slices: slices(row, 3, ino, indx)? }
         }
         Scan::DelayedSlices => {
             let id = number(0)?;

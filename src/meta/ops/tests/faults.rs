@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
 use juicefs_base::Errno;
 use juicefs_base::sync::Mutex;
 
 use super::{Volume, mount, name, root};
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, NewVolume, Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, MaybeNode, NewVolume, Receipt, Scan, Sequence,
 };
 use crate::request::NewNode;
 use crate::types::{Attr, Ino, Usage};
@@ -22,16 +23,26 @@ use crate::types::{Attr, Ino, Usage};
 struct Failing {
     inner: Arc<dyn Engine>,
     plan: Mutex<VecDeque<Option<Fault>>>,
+    /// So many scans break off at their end.
+    scans_fail: AtomicUsize,
 }
 
 enum Fault {
     Error(Error),
     Silence,
+    /// A commit that happens, and nobody hears of it.
+    Unheard,
 }
+
+const UNHEARD: &str = "unheard";
 
 impl Failing {
     async fn mount(volume: &Volume) -> (Arc<Self>, Arc<crate::Meta>) {
-        let engine = Arc::new(Self { inner: volume.counting.clone(), plan: Mutex::default() });
+        let engine = Arc::new(Self {
+            inner: volume.counting.clone(),
+            plan: Mutex::default(),
+            scans_fail: AtomicUsize::new(0),
+        });
         let meta = mount(engine.clone(), 9).await;
         // Numbers are at hand, so that only transactions meet the plan.
         meta.mknod(&root(), Ino::ROOT, &name("warm"), &NewNode::file(0, 0)).await.unwrap();
@@ -48,6 +59,7 @@ impl Failing {
             None => Ok(()),
             Some(Fault::Error(error)) => Err(error),
             Some(Fault::Silence) => std::future::pending().await,
+            Some(Fault::Unheard) => Err(Error::InDoubt(UNHEARD.to_owned())),
         }
     }
 }
@@ -68,12 +80,14 @@ impl Engine for Failing {
         })
     }
 
-    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<Option<Attr>>>> {
+    fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<MaybeNode>>> {
         self.inner.nodes(inos)
     }
 
     fn scan(&self, scan: Scan) -> BoxStream<'_, Result<Item>> {
-        self.inner.scan(scan)
+        let fails = self.scans_fail.fetch_update(SeqCst, SeqCst, |left: usize| left.checked_sub(1)).is_ok();
+        let end = fails.then(|| Err(Error::Unavailable("cut".to_owned())));
+        self.inner.scan(scan).chain(futures::stream::iter(end)).boxed()
     }
 
     fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
@@ -136,8 +150,16 @@ impl Attempt for FailingAttempt<'_> {
         Self: 'a,
     {
         Box::pin(async move {
-            self.failing.strike().await?;
-            self.inner.commit(changes).await
+            match self.failing.strike().await {
+                Err(Error::InDoubt(why)) if why == UNHEARD => {
+                    self.inner.commit(changes).await?;
+                    Err(Error::InDoubt(why))
+                }
+                struck => {
+                    struck?;
+                    self.inner.commit(changes).await
+                }
+            }
         })
     }
 }
@@ -218,6 +240,34 @@ async fn a_lost_reply_is_not_tried_again() {
     let error = touch(&meta, "f").await.unwrap_err();
     assert!(matches!(error, Error::InDoubt(_)) && error.errno() == Errno::EIO);
     assert_eq!(engine.plan.lock().len(), 1, "nothing was asked after it");
+}
+
+#[tokio::test]
+async fn a_commit_that_may_have_happened_has_its_directory_counted_anew() {
+    let volume = Volume::new().await;
+    let (engine, meta) = Failing::mount(&volume).await;
+    touch(&meta, "a").await.unwrap();
+    meta.flush_statistics().await.unwrap();
+    engine.plan([None, Some(Fault::Unheard)]);
+    assert!(matches!(touch(&meta, "b").await, Err(Error::InDoubt(_))));
+    meta.flush_statistics().await.unwrap();
+    super::audit::audit(&*volume.engine, &[&meta]).await;
+    // The statistics' own commit, too.
+    touch(&meta, "c").await.unwrap();
+    engine.plan([None, Some(Fault::Unheard)]);
+    assert!(matches!(meta.flush_statistics().await, Ok(()) | Err(Error::InDoubt(_))));
+    meta.flush_statistics().await.unwrap();
+    super::audit::audit(&*volume.engine, &[&meta]).await;
+}
+
+#[tokio::test]
+async fn a_listing_that_breaks_off_is_begun_anew() {
+    let volume = Volume::new().await;
+    let (engine, meta) = Failing::mount(&volume).await;
+    engine.scans_fail.store(2, SeqCst);
+    assert_eq!(meta.readdir(&root(), Ino::ROOT, true).await.unwrap().len(), 1);
+    engine.scans_fail.store(1000, SeqCst);
+    assert_eq!(meta.readdir(&root(), Ino::ROOT, true).await.unwrap_err().errno(), Errno::EIO);
 }
 
 #[tokio::test]

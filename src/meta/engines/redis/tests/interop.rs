@@ -42,7 +42,7 @@ async fn a_volume_of_the_peer_is_decoded_and_equals_ours() {
     let setting = engine.setting().await.unwrap().expect("a volume");
     assert!(setting.contains("\"Name\": \"vola\""), "{setting}");
     let got = engine.nodes(&[Ino::ROOT, Ino::TRASH]).await.unwrap();
-    let [Some(root), Some(trash)] = got[..] else { panic!("{got:?}") };
+    let [Ok(Some(root)), Ok(Some(trash))] = got[..] else { panic!("{got:?}") };
     assert_eq!((root.kind, root.mode, root.nlink, root.length), (Kind::Directory, 0o777, 2, 4096));
     assert_eq!((trash.mode, trash.parent), (0o555, Ino::ROOT));
 

@@ -265,7 +265,7 @@ async fn scans_tell_each_record_once() {
     assert_eq!(nodes.len(), 2, "root and trash");
     let inos: Vec<Ino> = (0..9000).map(Ino).collect();
     let attrs = engine.nodes(&inos).await.unwrap();
-    assert_eq!((attrs.len(), attrs.iter().flatten().count()), (9000, 1));
+    assert_eq!((attrs.len(), attrs.iter().flatten().flatten().count()), (9000, 1));
     // A sparse file's span is asked about, not enumerated.
     let long = Get::Chunks { ino: Ino(7), first: 0, last: u32::MAX / 2 };
     assert_eq!(engine.read(&[long]).await.unwrap(), [Got::Indexes(vec![1])]);
@@ -335,9 +335,21 @@ async fn damaged_records_are_named_and_nothing_panics() {
     let chunk = engine.read(&[Get::Chunk { ino: Ino(5), indx: 0, hold: Hold::Peek }]).await.unwrap_err();
     assert!(matches!(&chunk, Error::Corrupt { record, .. } if record == "c5_0"), "{chunk}");
     assert!(engine.read(&[Get::HasChildren { ino: Ino(7) }]).await.is_err());
-    let listing: Result<Vec<Item>, Error> =
-        engine.scan(Scan::Entries { parent: Ino::ROOT }).try_collect().await;
-    assert!(listing.is_err());
+    // What is damaged does not hide what is beside it.
+    let _: () = raw.hset("d1", "whole", &b"\x01\0\0\0\0\0\0\0\x09"[..]).await.unwrap();
+    let _: () = raw.rpush("c9_0", &[0_u8; 24][..]).await.unwrap();
+    let nodes = engine.nodes(&[Ino(5), Ino(9)]).await.unwrap();
+    assert!(matches!(&nodes[..], [Err(damage), Ok(None)] if damage.record == "i5"), "{nodes:?}");
+    let of = async |scan| engine.scan(scan).try_collect::<Vec<Item>>().await.unwrap();
+    let listed = of(Scan::Entries { parent: Ino::ROOT }).await;
+    let is_named = |item: &Item| matches!(item, Item::DamagedEntry { name, damage } if *name == super::name("x") && damage.record == "d1 x");
+    assert!(listed.len() == 2 && listed.iter().any(is_named), "{listed:?}");
+    for (scan, wanted) in [(Scan::Nodes, "i5"), (Scan::Chunks { ino: None }, "c5_0")] {
+        let items = of(scan).await;
+        let is_named = |item: &Item| matches!(item, Item::Damaged(damage) if damage.record == wanted);
+        assert!(items.iter().filter(|item| is_named(item)).count() == 1, "{items:?}");
+    }
+    assert_eq!(of(Scan::Chunks { ino: None }).await.len(), 2);
 }
 
 #[test]
