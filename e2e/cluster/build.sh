@@ -10,12 +10,9 @@
 
 export GOTOOLCHAIN=local CGO_ENABLED=0
 
-# Two cores are shared with other builds: yield to them, and run one compiler at a time when they are busy.
+# Yields to whatever else is built on this machine.
 gentle_go() {
-    local parallel=2 load
-    read -r load _ </proc/loadavg
-    [ "${load%.*}" -ge 3 ] && parallel=1
-    nice -n 10 go build -p "$parallel" -trimpath -buildvcs=false -mod=readonly "$@"
+    nice -n 10 go build -trimpath -buildvcs=false -mod=readonly "$@"
 }
 
 # Runs the builder of one artefact in a scratch folder and publishes it by a rename, so that a half-made
