@@ -132,6 +132,11 @@ until_true 120 "no mount pod is left" none
 no_mounts() { ! in_node grep -q fuse.juicefs /proc/mounts; }
 until_true 30 "no mount is left on the node" no_mounts
 
+step "the peer finds nothing wrong with any of it"
+peer fsck "$(judge_url)" >"$WORK/fsck" 2>&1 || { tail -n 10 "$WORK/fsck" >&2; fail "the peer's fsck"; }
+peer fsck --path / --recursive --sync-dir-stat "$(judge_url)" >"$WORK/fsck-meta" 2>&1 || { tail -n 10 "$WORK/fsck-meta" >&2; fail "the peer's fsck of the tree"; }
+if grep -i "should be\|lost\|broken" "$WORK/fsck" "$WORK/fsck-meta" >&2; then fail "the peer's fsck found something"; fi
+
 step "deleting the FileSystem leaves the volume"
 two=$(directory_of two)
 kubectl patch pv "$(pv_of two)" --type=merge --patch '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}' >/dev/null

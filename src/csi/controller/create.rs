@@ -65,6 +65,7 @@ impl Controller {
                     made,
                 };
                 volume.write_record(&request.name, &record).await?;
+                volume.write_statistics().await;
                 self.tell_owner(&asked, capacity).await;
             }
         }

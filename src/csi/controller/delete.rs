@@ -38,6 +38,7 @@ impl Controller {
             volume.retire(&id, &path).await?;
         }
         volume.remove_record(&id).await?;
+        volume.write_statistics().await;
         self.purges.start(volume);
         Ok(())
     }

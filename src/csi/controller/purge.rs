@@ -38,7 +38,9 @@ impl Purges {
         let purges = self.clone();
         tokio::spawn(async move {
             loop {
-                match volume.purge().await {
+                let purged = volume.purge().await;
+                volume.write_statistics().await;
+                match purged {
                     Ok(0) => {}
                     Ok(removed) => tracing::info!(volume = name, removed, "removed what was deleted"),
                     Err(error) => {

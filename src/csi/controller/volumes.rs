@@ -47,6 +47,13 @@ impl Volume {
         Ok(Self { meta, caller: Caller::internal() })
     }
 
+    /// Writes the statistics of the directories that this call changed: without a session nobody else does.
+    pub(crate) async fn write_statistics(&self) {
+        if let Err(error) = self.meta.flush_statistics().await {
+            tracing::warn!(volume = self.meta.format().name, "directory statistics are not written: {error}");
+        }
+    }
+
     /// Why nothing may be written, if so.
     pub(crate) fn check_writable(&self) -> Result<(), Status> {
         match self.meta.read_only_reason() {

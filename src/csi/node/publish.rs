@@ -174,6 +174,7 @@ impl Node {
                 }
                 volume.check_writable()?;
                 volume.make_path(&path, DIRECTORY_MODE).await?;
+                volume.write_statistics().await;
             }
             options.subdir = Some(format!("/{path}"));
         }
