@@ -37,9 +37,10 @@ def flags_of(text):
     """(names, takes a value, default) of every flag in a help text of the peer."""
     found = []
     for line in text.splitlines():
-        m = re.match(r"\s+(-{1,2}[^\s,]+(?: \S+)?(?:, -{1,2}[^\s,]+(?: \S+)?)*)\s{2,}(.*)", line) or re.match(r"\s+(--?[a-z-]+(?:, --?[a-z-]+)*)$", line)
-        if not m:
+        if not re.match(r"   --?[a-z]", line):
             continue
+        m = re.match(r"\s+(-{1,2}[^\s,]+(?: \S+)?(?:, -{1,2}[^\s,]+(?: \S+)?)*)(?: \[ [^\]]* \])?\s{2,}", line)
+        assert m, f"a flag of the peer that this test can't read: {line}"
         names = [part.split()[0].lstrip("-") for part in m[1].split(", ")]
         takes_value = any(len(part.split()) > 1 for part in m[1].split(", "))
         default = re.search(r'\(default: "?([^")]*)"?\)', line)
@@ -62,6 +63,27 @@ def every_command(names):
         else:
             said = [Said(OURS, name, *words) for words in ((), ("--help",), ("redis://127.0.0.1:1", "x", "--threads", "3"))]
             check(f"{name}: is not supported yet", [s.all for s in said if not s.code or "not supported yet" not in s.err or name not in s.err])
+
+SUBCOMMANDS = {"quota": ["set", "get", "delete", "list", "check"], "tier": ["list", "set", "restore"]}
+
+def every_flag_of_what_is_not_there(names):
+    """A script of the peer's users never meets "unknown": not for a flag, not for a subcommand."""
+    for name in names:
+        if name in OURS_TOO:
+            continue
+        text = Said(PEER, name, "--help").out
+        flags = flags_of(text)
+        subcommands = re.findall(r"^   ([a-z]+)[, ]", text.split("COMMANDS:")[1].split("OPTIONS:")[0], re.M) if "\nCOMMANDS:" in text else []
+        check(f"{name}: the subcommands that we know of", subcommands != SUBCOMMANDS.get(name, []) and subcommands)
+        unknown = []
+        for subcommand in subcommands or [None]:
+            for spellings, takes_value, default in flags:
+                for spelling in spellings:
+                    words = [name, *([subcommand] if subcommand else []), "redis://127.0.0.1:1", ("-" if len(spelling) == 1 else "--") + spelling] + ([default or "1"] if takes_value else [])
+                    said = Said(OURS, *words)
+                    if said.code != 1 or f"`{name}` is not supported yet" not in said.err:
+                        unknown.append([words, said.all])
+        check(f"{name}: none of its {len(flags)} flags is unknown", (not flags or unknown) and unknown)
 
 def every_flag(meta, mountpoint):
     for command in OURS_TOO:
@@ -356,6 +378,7 @@ def main():
         open(no_directory, "w").close()
         names = commands_of_the_peer()
         every_command(names)
+        every_flag_of_what_is_not_there(names)
         every_flag(nothing, no_directory)
         not_supported_yet(nothing, no_directory)
         spelling(folder)
