@@ -24,8 +24,10 @@ stage() { # NAME SECONDS_MAX COMMAND...
     fi
 }
 unit() { stage unit 2400 cargo test --workspace --lib --bins --tests --examples --quiet; }
-tidy() { # the rules of the house, and whether generated files are what their generators write
-    stage tidy 300 bash -c 'cargo xtask generate --check && cargo xtask tidy'
+house() { # form, lints, the rules of the house, and whether generated files are what their generators write
+    stage format 120 cargo fmt --all --check
+    stage clippy 900 cargo clippy --workspace --all-targets --quiet -- -D warnings
+    stage tidy 600 bash -c 'cargo xtask generate --check && cargo xtask tidy'
 }
 kubernetes() {
     # Cold, the parts of a Kubernetes are built from Go modules: most of the time.
@@ -38,15 +40,13 @@ binary() { stage binary 1800 cargo build --profile e2e --bin juicefs; }
 case ${1:-all} in
 check)
     stage tools 900 e2e/tools/install.sh
-    stage format 120 cargo fmt --all --check
-    stage clippy 900 cargo clippy --workspace --all-targets --quiet -- -D warnings
-    tidy
+    house
     unit
     ;;
 all)
     stage tools 1800 e2e/tools/install.sh suites
+    house
     unit
-    tidy
     binary
     stage linked 60 e2e/linked.sh "$JUICEFS"
     stage cli 300 e2e/cli/run.sh
