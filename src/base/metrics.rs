@@ -46,8 +46,19 @@ pub const TABLE: &[(&str, &str, MetricKind, &str)] = {
         ("object_request_data_bytes", "method", Counter, "Bytes of object requests."),
         ("object_request_durations_histogram_seconds", "method", Histogram, "Durations of object requests."),
         ("object_request_errors", "", Counter, "Failed object requests."),
-        ("object_request_total", "method", Counter, "Object requests."),
         ("object_request_uploading", "", Gauge, "Uploads under way."),
+        ("process_cpu_seconds_total", "", Counter, "Seconds of CPU used by this process."),
+        ("process_max_fds", "", Gauge, "Files this process may have open."),
+        ("process_open_fds", "", Gauge, "Files this process has open."),
+        ("process_resident_memory_bytes", "", Gauge, "Resident bytes of this process."),
+        ("process_start_time_seconds", "", Gauge, "When this process started, in seconds since 1970."),
+        ("process_virtual_memory_bytes", "", Gauge, "Bytes of this process's address space."),
+        (
+            "process_virtual_memory_max_bytes",
+            "",
+            Gauge,
+            "Bytes the address space may have, -1 without a limit.",
+        ),
         ("slices_deleted", "", Counter, "Slices whose objects were deleted."),
         ("staging_blocks", "", Gauge, "Blocks that wait in the write-back stage."),
         ("staging_block_bytes", "", Gauge, "Bytes that wait in the write-back stage."),
@@ -316,14 +327,38 @@ fn escape(text: &str) -> String {
 
 /// What the kernel knows of this process.
 fn process(samples: &mut Samples) {
-    if let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF) {
+    use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+    if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
         let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-        samples.put("cpu_usage", seconds(usage.user_time()) + seconds(usage.system_time()));
+        let spent = seconds(usage.user_time()) + seconds(usage.system_time());
+        samples.put("cpu_usage", spent);
+        samples.put("process_cpu_seconds_total", spent);
     }
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let resident = pages.and_then(|text| text.split(' ').nth(1)?.parse::<f64>().ok());
-    if let Some(resident) = resident {
-        samples.put("memory", resident * 4096.0);
+    let most = |resource| match getrlimit(resource) {
+        Ok((soft, _)) if soft < u64::MAX => soft as f64,
+        _ => -1.0,
+    };
+    samples.put("process_max_fds", most(Resource::RLIMIT_NOFILE));
+    samples.put("process_virtual_memory_max_bytes", most(Resource::RLIMIT_AS));
+    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
+        // The listing itself has one open.
+        samples.put("process_open_fds", files.count().saturating_sub(1) as f64);
+    }
+    // proc(5): what follows the name, from the third field on.
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<f64> = text
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect())
+        .unwrap_or_default();
+    if let [ticks, virtual_bytes, pages] = fields.get(19..22).unwrap_or_default() {
+        samples.put("memory", pages * 4096.0);
+        samples.put("process_resident_memory_bytes", pages * 4096.0);
+        samples.put("process_virtual_memory_bytes", *virtual_bytes);
+        let machine = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let booted = machine.lines().find_map(|line| line.strip_prefix("btime ")?.parse::<f64>().ok());
+        if let Some(booted) = booted {
+            samples.put("process_start_time_seconds", booted + ticks / 100.0);
+        }
     }
 }
 

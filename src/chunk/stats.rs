@@ -40,6 +40,15 @@ pub struct ChunkStats {
     pub cache_damaged: u64,
 }
 
+impl ChunkStats {
+    /// What reads under way hold of the budget: all that is neither dirty nor cached.
+    #[must_use]
+    pub fn reads_bytes(&self) -> usize {
+        let cached = usize::try_from(self.memory_cache_bytes).unwrap_or(usize::MAX);
+        self.budget_used_bytes.saturating_sub(self.dirty_bytes.saturating_add(cached))
+    }
+}
+
 /// Counters; relaxed, they order nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

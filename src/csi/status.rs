@@ -8,7 +8,7 @@ pub(crate) fn of_meta(what: &str, error: &juicefs_meta::Error) -> Status {
     use juicefs_meta::Error as E;
     let text = format!("{what}: {error}");
     match error {
-        E::Unavailable(_) | E::Conflict | E::InDoubt(_) => Status::unavailable(text),
+        E::Unavailable(_) | E::Replica(_) | E::Conflict | E::InDoubt(_) => Status::unavailable(text),
         E::NotFormatted(_) => Status::failed_precondition(format!(
             "{what}: the database holds no volume: make it with a FileSystem or `juicefs format`"
         )),

@@ -19,6 +19,10 @@ pub enum Error {
     /// The database can't be reached or is not ready; nothing was written; retry until the deadline.
     #[error("metadata engine unavailable: {0}")]
     Unavailable(String),
+    /// The database only reads (a replica, or a master that was demoted); nothing was written. Retried like
+    /// `Unavailable`: after a failover it may write again.
+    #[error("metadata engine is read-only: {0}")]
+    Replica(String),
     /// The database refused the client or the statement; retrying can't help.
     #[error("metadata engine: {0}")]
     Engine(String),
@@ -66,7 +70,7 @@ impl Error {
         match self {
             Self::Errno(errno) => *errno,
             Self::Full(_) => Errno::ENOSPC,
-            Self::Unsupported(_) => Errno::EROFS,
+            Self::Unsupported(_) | Self::Replica(_) => Errno::EROFS,
             Self::Conflict
             | Self::InDoubt(_)
             | Self::Unavailable(_)
@@ -79,7 +83,7 @@ impl Error {
     /// Whether the same operation may succeed when tried again.
     #[must_use]
     pub fn may_retry(&self) -> bool {
-        matches!(self, Self::Conflict | Self::Unavailable(_))
+        matches!(self, Self::Conflict | Self::Unavailable(_) | Self::Replica(_))
     }
 }
 

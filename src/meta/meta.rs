@@ -164,6 +164,12 @@ impl Meta {
         self.waiting.restarts()
     }
 
+    /// Transactions since the start and the seconds they took together.
+    #[must_use]
+    pub fn transactions(&self) -> (u64, f64) {
+        self.waiting.transactions()
+    }
+
     /// Who deletes the objects of freed slices; without a sink they stay for the hourly scan.
     pub fn set_freed_slice_sink(&self, sink: FreedSliceSink) {
         *self.freed_slice_sink.write() = Some(sink);

@@ -63,16 +63,22 @@ impl Numbers {
 }
 
 impl Meta {
-    /// The next number; waits for the engine only when the prefetch came too late.
-    pub(crate) async fn number(&self, which: fn(&Self) -> &Numbers) -> Result<u64> {
+    /// The next number if one is at hand; never asks the engine.
+    pub(crate) fn number_at_hand(&self, which: fn(&Self) -> &Numbers) -> Option<u64> {
         let numbers = which(self);
         let (number, is_low) = numbers.take();
         if is_low && number.is_some() && !numbers.prefetching.swap(true, Ordering::AcqRel) {
             self.prefetch(which);
         }
-        if let Some(number) = number {
+        number
+    }
+
+    /// The next number; waits for the engine only when the prefetch came too late.
+    pub(crate) async fn number(&self, which: fn(&Self) -> &Numbers) -> Result<u64> {
+        if let Some(number) = self.number_at_hand(which) {
             return Ok(number);
         }
+        let numbers = which(self);
         let _turn = numbers.refill.lock().await;
         loop {
             if let (Some(number), _) = numbers.take() {

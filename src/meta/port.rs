@@ -399,7 +399,8 @@ pub trait Engine: Send + Sync + 'static {
     }
 
     /// Plain names of record kinds present that this client does not keep right (`directory quota`,
-    /// `user quota`, `group quota`, `ACL`, `detached nodes`): such volumes are not written.
+    /// `user quota`, `group quota`, `ACL`): such volumes are not written. Detached nodes are a stock client's
+    /// clone under way, which needs nobody's help.
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>>;
 
     fn limits(&self) -> EngineLimits;

@@ -1,6 +1,6 @@
 //! `-d`: the mount lives in a child, the parent stays until the mount answers or has failed.
 //!
-//! The fork comes before any thread; parent and child share one pipe. The child says `+` when the mount is
+//! The fork comes before any thread; parent and child share one pipe. The child says `+` (and what the user should know) when the mount is
 //! ready or `-` and a sentence when it is not; a pipe that closes in silence is a death.
 #![expect(unsafe_code, reason = "fork")]
 
@@ -25,10 +25,10 @@ const SENTENCE_BYTES_MAX: u64 = 16 << 10;
 pub(crate) struct Parent(File);
 
 impl Parent {
-    /// The mount answers: the parent may end.
-    pub(crate) fn ready(mut self) {
+    /// The mount answers: the parent may end when it has said the `notices`.
+    pub(crate) fn ready(mut self, notices: &[String]) {
         // A parent that gave up does not hear it; the mount goes on.
-        let _ = self.0.write_all(b"+");
+        let _ = self.0.write_all(format!("+{}", notices.join("\n")).as_bytes());
     }
 
     fn failed(mut self, error: &Error) {
@@ -110,7 +110,12 @@ fn wait_for(child: Pid, pipe: File, log: &Path) -> Result<()> {
     let deadline = deadline();
     let word = read_word(pipe, deadline);
     match word.as_deref() {
-        Some("+") => Ok(()),
+        Some(notices) if notices.starts_with('+') => {
+            for notice in notices[1..].lines() {
+                tracing::warn!("{notice}");
+            }
+            Ok(())
+        }
         Some("") => Err(Error::Process(format!(
             "the mount process died before the mount was ready; its last words are in {}",
             log.display()
@@ -124,30 +129,22 @@ fn wait_for(child: Pid, pipe: File, log: &Path) -> Result<()> {
     }
 }
 
-/// What the child said until `+` or the end of the pipe; `None` after the deadline.
-fn read_word(mut pipe: File, deadline: Duration) -> Option<String> {
+/// What the child said until the end of the pipe; `None` after the deadline.
+fn read_word(pipe: File, deadline: Duration) -> Option<String> {
     let start = Instant::now();
     loop {
         let left = deadline.checked_sub(start.elapsed())?;
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-            // Readable or closed: the child writes its word at once, so that reading does not hang.
+            // Readable or closed: the child writes its word and closes at once, so that reading does not hang.
             Ok(_) | Err(_) => break,
         }
     }
-    let mut first = [0];
-    if pipe.read(&mut first).ok()? == 0 {
-        return Some(String::new());
-    }
-    let mut word = String::from_utf8_lossy(&first).into_owned();
-    if word == "-" {
-        let mut rest = Vec::new();
-        // What could be read is the sentence.
-        let _ = pipe.take(SENTENCE_BYTES_MAX).read_to_end(&mut rest);
-        word.push_str(&String::from_utf8_lossy(&rest));
-    }
-    Some(word)
+    let mut word = Vec::new();
+    // What could be read is the word.
+    let _ = pipe.take(SENTENCE_BYTES_MAX).read_to_end(&mut word);
+    Some(String::from_utf8_lossy(&word).into_owned())
 }
 
 /// `/var/log/juicefs.log` for root, `~/.juicefs/juicefs.log` for everybody else.
@@ -182,8 +179,8 @@ mod tests {
             "-/x is not mounted: `findmnt` shows what is"
         );
         let (reader, writer) = pipe();
-        Parent(writer).ready();
-        assert_eq!(read_word(reader, Duration::from_secs(5)).unwrap(), "+");
+        Parent(writer).ready(&["one".to_owned(), "two".to_owned()]);
+        assert_eq!(read_word(reader, Duration::from_secs(5)).unwrap(), "+one\ntwo");
     }
 
     #[test]

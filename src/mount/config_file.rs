@@ -1,47 +1,107 @@
-//! What `.config` in the root of a mount says: tools of the peer read it.
+//! What `.config` in the root of a mount says: tools of the peer read it, so every key of theirs is there. What changes
+//! while it is mounted (the setting, the session, the process) the vfs says itself.
 
+use crate::error::Result;
 use crate::settings::MountSettings;
-use juicefs_meta::{Format, Meta};
+use juicefs_meta::Format;
+use juicefs_object::Bandwidth;
 use serde_json::{Map, Value, json};
 
 /// The client's configuration without secrets.
-pub(crate) fn shown(settings: &MountSettings, meta: &Meta, format: &Format) -> Map<String, Value> {
+pub(crate) fn shown(settings: &MountSettings, format: &Format) -> Result<Map<String, Value>> {
     let options = &settings.options;
-    let format: Value = serde_json::from_str(&format.to_shown_text()).unwrap_or(Value::Null);
+    let fuse = options.fuse(&format.name)?;
     let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let bandwidth = Bandwidth::of_mbps(
+        options.upload_limit_mbps.map_or(format.upload_limit, i64::from),
+        options.download_limit_mbps.map_or(format.download_limit, i64::from),
+    );
+    let mut words = options.fuse_options.clone();
+    if fuse.default_permissions {
+        words.push("default_permissions".to_owned());
+    }
+    let meta = json!({
+        "Retries": options.io_retries,
+        "MaxDeletes": options.max_deletes,
+        "SkipDirNlink": 20,
+        "CaseInsensi": false,
+        "ReadOnly": options.read_only,
+        "NoBGJob": options.no_bgjob,
+        "OpenCache": 0,
+        "OpenCacheLimit": 10000,
+        "Heartbeat": nanos(options.heartbeat),
+        "MountPoint": options.mountpoint,
+        "Subdir": options.subdir.as_deref().unwrap_or_default(),
+        "AtimeMode": "noatime",
+        "DirStatFlushPeriod": 1_000_000_000,
+        "SkipDirMtime": nanos(options.skip_dir_mtime),
+        "SortDir": false,
+        "FastStatfs": false,
+        "NetworkInterfaces": null,
+    });
+    let chunk = json!({
+        "CacheDir": cache_dirs(settings, &format.uuid),
+        "CacheMode": options.cache_mode,
+        "CacheSize": options.cache_bytes,
+        "CacheItems": options.cache_items,
+        "CacheChecksum": options.verify_cache_checksum,
+        "CacheEviction": options.cache_eviction,
+        "CacheScanInterval": 3_600_000_000_000_u64,
+        "CacheExpire": 0,
+        "OSCache": true,
+        "FreeSpace": options.free_space_ratio,
+        "AutoCreate": true,
+        "Compress": format.compression,
+        "MaxUpload": options.max_uploads,
+        "MaxDownload": options.max_downloads,
+        "MaxStageWrite": 1000,
+        "MaxRetries": options.io_retries,
+        "UploadLimit": bandwidth.upload,
+        "DownloadLimit": bandwidth.download,
+        "Writeback": false,
+        "WritebackThresholdSize": 0,
+        "UploadDelay": 0,
+        "UploadHours": "",
+        "HashPrefix": format.hash_prefix,
+        "BlockSize": format.block_bytes(),
+        "GetTimeout": nanos(options.get_timeout),
+        "PutTimeout": nanos(options.put_timeout),
+        "CacheFullBlock": !options.cache_partial_only,
+        "CacheLargeWrite": options.cache_large_write,
+        "BufferSize": options.buffer_bytes,
+        "Readahead": options.readahead_bytes.unwrap_or(juicefs_vfs::VfsConfig::default().readahead_bytes),
+        "Prefetch": options.prefetch,
+    });
+    let fuse = json!({
+        "AllowOther": fuse.allow_other,
+        "Options": words,
+        "MaxBackground": fuse.max_background,
+        "MaxWrite": fuse.io_bytes,
+        "MaxReadAhead": juicefs_fuse::READAHEAD_BYTES,
+        "IgnoreSecurityLabels": false,
+        "RememberInodes": false,
+        "FsName": fuse.source(),
+        "Name": "juicefs",
+        "SingleThreaded": false,
+        "DisableXAttrs": true,
+        "Debug": false,
+        "EnableLocks": true,
+        "EnableSymlinkCaching": true,
+        "ExplicitDataCacheControl": false,
+        "DirectMount": true,
+        "DirectMountFlags": 0,
+        "EnableAcl": false,
+        "EnableReadDirPlusAuto": true,
+        "EnableWriteback": false,
+        "DontUmask": options.umask.is_some(),
+        "OtherCaps": 0,
+        "NoAllocForRead": false,
+        "Timeout": 0,
+    });
     let config = json!({
-        "Meta": {
-            "Strict": true,
-            "Retries": options.io_retries,
-            "ReadOnly": options.read_only,
-            "NoBGJob": options.no_bgjob,
-            "Heartbeat": nanos(options.heartbeat),
-            "MountPoint": options.mountpoint,
-            "Subdir": options.subdir.as_deref().unwrap_or_default(),
-            "SkipDirMtime": nanos(options.skip_dir_mtime),
-            "Sid": meta.session_id(),
-        },
-        "Format": format,
-        "Chunk": {
-            "CacheDir": cache_dirs(settings, format["UUID"].as_str().unwrap_or_default()),
-            "CacheMode": options.cache_mode,
-            "CacheSize": options.cache_bytes,
-            "CacheItems": options.cache_items,
-            "CacheChecksum": options.verify_cache_checksum,
-            "CacheEviction": options.cache_eviction,
-            "FreeSpace": options.free_space_ratio,
-            "BlockSize": meta.format().block_bytes(),
-            "GetTimeout": nanos(options.get_timeout),
-            "PutTimeout": nanos(options.put_timeout),
-            "CacheFullBlock": !options.cache_partial_only,
-            "CacheLargeWrite": options.cache_large_write,
-            "BufferSize": options.buffer_bytes,
-            "Prefetch": options.prefetch,
-            "MaxUpload": options.max_uploads,
-            "MaxDownload": options.max_downloads,
-            "MaxRetries": options.io_retries,
-            "Writeback": false,
-        },
+        "Meta": meta,
+        "Chunk": chunk,
+        "Security": { "EnableCap": false, "EnableSELinux": false },
         "Port": {},
         "Version": options.version,
         "AttrTimeout": nanos(options.attr_ttl),
@@ -49,16 +109,20 @@ pub(crate) fn shown(settings: &MountSettings, meta: &Meta, format: &Format) -> M
         "NegEntryTimeout": nanos(options.negative_ttl),
         "EntryTimeout": nanos(options.entry_ttl),
         "ReaddirCache": options.readdir_cache,
-        "HideInternal": options.hide_internal,
+        "BackupMeta": nanos(options.backup_meta),
+        "BackupSkipTrash": false,
         "PrefixInternal": options.prefix_internal,
-        "Pid": std::process::id(),
-        "PPid": nix::unistd::getppid().as_raw(),
-        "FuseOpts": { "Options": options.fuse_options, "MaxWrite": options.max_fuse_io_bytes },
+        "HideInternal": options.hide_internal,
+        "UMask": options.umask.unwrap_or(u16::MAX),
+        "CommPath": "",
+        "StatePath": "",
+        "FuseOpts": fuse,
+        "Mountpoint": "",
     });
-    match config {
+    Ok(match config {
         Value::Object(shown) => shown,
         _ => Map::new(),
-    }
+    })
 }
 
 fn cache_dirs(settings: &MountSettings, uuid: &str) -> String {

@@ -77,7 +77,7 @@ fn run(mut settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
             "mounted"
         );
         if let Some(parent) = parent.take() {
-            parent.ready();
+            parent.ready(volume.notices());
         }
         until_end(&volume, &session, &settings.options.mountpoint, &mut signals).await
     });

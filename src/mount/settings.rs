@@ -67,6 +67,9 @@ pub struct MountOptions {
     pub max_uploads: usize,
     pub max_downloads: usize,
     pub max_deletes: usize,
+    /// Megabits a second; replace what the volume's setting says.
+    pub upload_limit_mbps: Option<u32>,
+    pub download_limit_mbps: Option<u32>,
     /// Probe the object store before mounting.
     pub check_storage: bool,
 
@@ -131,6 +134,8 @@ impl Default for MountOptions {
             max_uploads: 20,
             max_downloads: 200,
             max_deletes: 10,
+            upload_limit_mbps: None,
+            download_limit_mbps: None,
             check_storage: false,
             buffer_bytes: 300 << 20,
             readahead_bytes: None,

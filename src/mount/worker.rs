@@ -5,10 +5,11 @@ use crate::error::{Error, Result};
 use crate::settings::MountSettings;
 use juicefs_base::ExposeSecret;
 use juicefs_base::budget::Budget;
+use juicefs_base::metrics::Samples;
 use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction};
 use juicefs_fuse::Session;
 use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
-use juicefs_object::{RetryPolicy, StoreSpec};
+use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, StoreSpec, Throttled, Traffic};
 use juicefs_vfs::{Vfs, VfsConfig};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct OpenVolume {
     meta: Arc<Meta>,
     vfs: Arc<Vfs>,
     settings: MountSettings,
+    /// What the user should know before using it.
+    notices: Vec<String>,
     /// Why the volume is gone, once it is.
     gone: watch::Receiver<Option<String>>,
     /// Set by the first of those that close it.
@@ -47,17 +50,16 @@ impl OpenVolume {
         if let Some(reason) = format.unreadable() {
             return Err(Error::Setting(reason));
         }
+        let mut notices = Vec::new();
         match meta.read_only_reason() {
-            Some(reason) if !options.read_only => tracing::warn!("{reason}; mounting read-only"),
+            Some(reason) if !options.read_only => notices.push(format!("{reason}; mounting read-only")),
             _ => {}
         }
         let format = Arc::new(format.decrypted()?);
-        let store = juicefs_object::open_volume_store(
-            &store_spec(settings, &format),
-            &format.name,
-            retries(settings),
-        )
-        .await?;
+        let spec = store_spec(settings, &format);
+        let (store, traffic) =
+            juicefs_object::open_metered_store(&spec, &format.name, retries(settings)).await?;
+        let store = Arc::new(Throttled::new(store, bandwidth(settings, &meta)));
         probe(&*store, options.check_storage).await?;
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
         let chunks = ChunkStore::new(store, chunk_config(settings, &format)?, budget)
@@ -68,10 +70,14 @@ impl OpenVolume {
             let _ = report.send(Some(reason.to_owned()));
         }));
         if meta.start_session().await? != 0 {
-            warn_about_backup(settings);
+            notices.extend(backup_notice(settings));
         }
-        let vfs = Vfs::new(meta.clone(), chunks, vfs_config(settings, &meta, &format));
-        Ok(Self { meta, vfs, settings: settings.clone(), gone, closed: OnceCell::new() })
+        for notice in &notices {
+            tracing::warn!("{notice}");
+        }
+        let vfs = Vfs::new(meta.clone(), chunks, vfs_config(settings, &meta)?);
+        vfs.metrics().add_source(Box::new(move |samples| put_traffic(samples, &traffic)));
+        Ok(Self { meta, vfs, settings: settings.clone(), notices, gone, closed: OnceCell::new() })
     }
 
     /// Serves a mounted descriptor. Blocks until the kernel has said its first word.
@@ -94,6 +100,12 @@ impl OpenVolume {
     #[must_use]
     pub fn session_id(&self) -> u64 {
         self.meta.session_id()
+    }
+
+    /// What the user should know before using the mount.
+    #[must_use]
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Name of the volume.
@@ -233,7 +245,33 @@ fn chunk_config(settings: &MountSettings, format: &Format) -> Result<ChunkConfig
     })
 }
 
-fn vfs_config(settings: &MountSettings, meta: &Meta, format: &Format) -> VfsConfig {
+/// The mount's own limits before the volume's, which may change while it is mounted.
+fn bandwidth(settings: &MountSettings, meta: &Arc<Meta>) -> BandwidthSource {
+    let (upload, download) = (settings.options.upload_limit_mbps, settings.options.download_limit_mbps);
+    let meta = Arc::clone(meta);
+    Box::new(move || {
+        let format = meta.format();
+        Bandwidth::of_mbps(
+            upload.map_or(format.upload_limit, i64::from),
+            download.map_or(format.download_limit, i64::from),
+        )
+    })
+}
+
+fn put_traffic(samples: &mut Samples, traffic: &Traffic) {
+    for (method, requests) in traffic.by_method() {
+        if requests.count() > 0 {
+            let name = "object_request_durations_histogram_seconds";
+            samples.put_sum(name, method, requests.count(), requests.seconds());
+        }
+        if requests.bytes() > 0 {
+            samples.put_labelled("object_request_data_bytes", method, requests.bytes() as f64);
+        }
+    }
+    samples.put("object_request_errors", traffic.errors() as f64);
+}
+
+fn vfs_config(settings: &MountSettings, meta: &Arc<Meta>) -> Result<VfsConfig> {
     let options = &settings.options;
     let mut config = VfsConfig {
         attr_ttl: options.attr_ttl,
@@ -246,7 +284,7 @@ fn vfs_config(settings: &MountSettings, meta: &Meta, format: &Format) -> VfsConf
         hide_internal: options.hide_internal,
         prefix_internal: options.prefix_internal,
         hidden_name: options.hidden_name.clone(),
-        shown: config_file::shown(settings, meta, format),
+        shown: config_file::shown(settings, &meta.format())?,
         ..VfsConfig::default()
     };
     if let Some(bytes) = options.readahead_bytes {
@@ -255,7 +293,7 @@ fn vfs_config(settings: &MountSettings, meta: &Meta, format: &Format) -> VfsConf
     if !options.version.is_empty() {
         config.version.clone_from(&options.version);
     }
-    config
+    Ok(config)
 }
 
 /// Whether the bucket is there and takes us. One that only does not answer may be back before anybody needs it, unless
@@ -283,12 +321,12 @@ async fn probe(store: &dyn juicefs_object::Store, must_answer: bool) -> Result<(
     }
 }
 
-fn warn_about_backup(settings: &MountSettings) {
+fn backup_notice(settings: &MountSettings) -> Option<String> {
     let options = &settings.options;
-    if !options.backup_meta.is_zero() && !options.no_bgjob {
-        tracing::warn!(
+    (!options.backup_meta.is_zero() && !options.no_bgjob).then(|| {
+        format!(
             "the metadata backup (every {:?}) is not done by this version: back up the database by its own means",
             options.backup_meta
-        );
-    }
+        )
+    })
 }

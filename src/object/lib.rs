@@ -10,6 +10,8 @@ mod open;
 mod store;
 
 pub use error::{Error, Result};
+pub use layers::meter::Traffic;
 pub use layers::retry::RetryPolicy;
-pub use open::{StoreSpec, open, open_volume_store};
+pub use layers::throttle::{Bandwidth, BandwidthSource, Throttled};
+pub use open::{StoreSpec, open, open_metered_store, open_volume_store};
 pub use store::{Key, Limits, Listed, Store, StoreExt};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::backends::{file::FileStore, s3};
 use crate::error::{Error, Result};
+use crate::layers::meter::{Metered, Traffic};
 use crate::layers::prefix::Prefixed;
 use crate::layers::retry::{RetryPolicy, Retrying};
 use crate::store::Store;
@@ -96,7 +97,20 @@ pub async fn open_volume_store(
     volume_name: &str,
     policy: RetryPolicy,
 ) -> Result<Arc<dyn Store>> {
+    Ok(open_metered_store(spec, volume_name, policy).await?.0)
+}
+
+/// [`open_volume_store`] with what its requests come to.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_metered_store(
+    spec: &StoreSpec,
+    volume_name: &str,
+    policy: RetryPolicy,
+) -> Result<(Arc<dyn Store>, Arc<Traffic>)> {
     let backend = open(spec).await?;
     let prefixed = Prefixed::new(backend, format!("{volume_name}/"));
-    Ok(Arc::new(Retrying::new(Arc::new(prefixed), policy)))
+    let (metered, traffic) = Metered::new(Arc::new(prefixed));
+    Ok((Arc::new(Retrying::new(Arc::new(metered), policy)), traffic))
 }

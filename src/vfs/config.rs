@@ -33,7 +33,7 @@ pub struct VfsConfig {
     pub hidden_name: Option<String>,
     /// Shown as `Version` in `.config`.
     pub version: String,
-    /// Put over what `.config` says by itself, object by object. The caller leaves secrets out.
+    /// What `.config` says beside the setting, the session and the process. The caller leaves secrets out.
     pub shown: Map<String, Value>,
 }
 

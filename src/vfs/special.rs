@@ -98,63 +98,19 @@ pub(crate) fn trash_name() -> Name {
     Name::from_record(bytes::Bytes::from_static(b".trash"))
 }
 
-/// The text of `.config`: the peer's keys, no secrets.
-pub(crate) fn config_text(meta: &Meta, config: &VfsConfig, block_bytes: u32) -> String {
-    let (options, format) = (meta.options(), meta.format());
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let shown_format: Value = serde_json::from_str(&format.to_shown_text()).unwrap_or_default();
-    let mut shown = json!({
-        "Meta": {
-            "Retries": config.io_retries,
-            "MaxDeletes": config.max_deletes,
-            "SkipDirNlink": 20,
-            "CaseInsensi": false,
-            "ReadOnly": config.read_only,
-            "NoBGJob": options.no_bgjob,
-            "OpenCache": 0,
-            "OpenCacheLimit": 10000,
-            "Heartbeat": nanos(options.heartbeat),
-            "MountPoint": options.mount_point,
-            "Subdir": options.subdir.as_deref().unwrap_or_default(),
-            "AtimeMode": "noatime",
-            "DirStatFlushPeriod": 1_000_000_000,
-            "SkipDirMtime": nanos(options.skip_dir_mtime),
-            "Sid": meta.session_id(),
-            "SortDir": false,
-            "FastStatfs": false,
-            "NetworkInterfaces": options.network_interfaces,
-        },
-        "Format": shown_format,
-        "Chunk": {
-            "Compress": format.compression,
-            "HashPrefix": format.hash_prefix,
-            "BlockSize": block_bytes,
-            "MaxRetries": config.io_retries,
-            "Writeback": false,
-            "Readahead": config.readahead_bytes,
-        },
-        "Security": { "EnableCap": false, "EnableSELinux": false },
-        "Port": { "PrometheusAgent": "", "DebugAgent": "" },
+/// The text of `.config`: what the mount was told, with what changes while it is mounted, and no secrets.
+pub(crate) fn config_text(meta: &Meta, config: &VfsConfig) -> String {
+    let format: Value = serde_json::from_str(&meta.format().to_shown_text()).unwrap_or_default();
+    let mut shown = Value::Object(config.shown.clone());
+    let live = json!({
+        "Meta": { "Sid": meta.session_id() },
+        "Format": format,
         "Version": config.version,
-        "AttrTimeout": nanos(config.attr_ttl),
-        "DirEntryTimeout": nanos(config.dir_entry_ttl),
-        "NegEntryTimeout": nanos(config.negative_ttl),
-        "EntryTimeout": nanos(config.entry_ttl),
-        "ReaddirCache": false,
-        "BackupMeta": 0,
-        "BackupSkipTrash": false,
-        "PrefixInternal": config.prefix_internal,
-        "HideInternal": config.hide_internal,
-        "UMask": 65535,
         "Pid": std::process::id(),
         "PPid": nix::unistd::getppid().as_raw(),
-        "CommPath": "",
-        "StatePath": "",
-        "FuseOpts": {},
-        "Mountpoint": options.mount_point,
     });
-    if let Some(fields) = shown.as_object_mut() {
-        lay_over(fields, &config.shown);
+    if let (Some(fields), Some(live)) = (shown.as_object_mut(), live.as_object()) {
+        lay_over(fields, live);
     }
     let mut text = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");

@@ -176,11 +176,7 @@ impl Vfs {
     pub(crate) fn special_text(&self, ino: Ino) -> String {
         match ino {
             special::STATS => self.core.metrics.stats_text(),
-            special::CONFIG => special::config_text(
-                &self.core.meta,
-                &self.core.config,
-                self.core.chunks.layout().block_bytes,
-            ),
+            special::CONFIG => special::config_text(&self.core.meta, &self.core.config),
             _ => String::new(),
         }
     }
@@ -266,9 +262,12 @@ fn put_store(samples: &mut Samples, core: &Core) {
         ("store_cache_size_bytes", stats.memory_cache_bytes),
         ("transaction_restart", core.meta.restarts()),
         ("used_buffer_size_bytes", stats.budget_used_bytes as u64),
+        ("used_read_buffer_size_bytes", stats.reads_bytes() as u64),
     ] {
         samples.put(name, value as f64);
     }
+    let (count, seconds) = core.meta.transactions();
+    samples.put_sum("transaction_durations_histogram_seconds", "", count, seconds);
     let now = Instant::now();
     let oldest_write =
         core.waiting_writes.lock().values().min().map(|since| now.saturating_duration_since(*since));

@@ -4,7 +4,6 @@ use crate::core::Core;
 use crate::error::Result;
 use crate::files::{File, FileState};
 use crate::handles::FileHandle;
-use futures::FutureExt as _;
 use juicefs_base::Errno;
 use juicefs_chunk::{PAGE_BYTES, Reservation};
 use juicefs_meta::types::FILE_BYTES_MAX;
@@ -114,7 +113,7 @@ impl Core {
                     return Some(self.insert(file, &mut state, off, data, &mut pages, &mut ids));
                 }
             }
-            ids.push(self.meta.new_slice_id().now_or_never()?.ok()?);
+            ids.push(self.meta.slice_id_at_hand()?);
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! The volume should be at rest: statistics are written a second late.
 
+#[cfg(test)]
+mod by_hand;
 mod checks;
 mod redis;
 mod snapshot;

@@ -47,6 +47,13 @@ fn broken(name: &str, damage: impl FnOnce(&mut Snapshot)) {
 }
 
 #[test]
+fn what_a_replaced_directory_leaves_is_no_finding() {
+    let mut snapshot = sound();
+    snapshot.dir_stats.insert(99, DirStat::default());
+    assert_eq!(checks::all(&snapshot), Vec::<String>::new());
+}
+
+#[test]
 fn a_sound_volume_has_no_findings() {
     assert_eq!(checks::all(&sound()), Vec::<String>::new());
 }
@@ -82,7 +89,7 @@ fn every_break_is_named() {
     broken("used-inodes", |volume| volume.used_inodes -= 1);
     broken("dir-stat", |volume| volume.dir_stats.get_mut(&2).expect("dir").inodes = 9);
     broken("dir-stat", |volume| {
-        volume.dir_stats.insert(99, DirStat::default());
+        volume.dir_stats.insert(99, DirStat { inodes: 1, ..DirStat::default() });
     });
     broken("slice-bounds", |volume| volume.chunks.get_mut(&(3, 0)).expect("chunk")[0].off = 1);
     broken("slice-bounds", |volume| volume.chunks.get_mut(&(3, 0)).expect("chunk")[0].pos = 1 << 26);

@@ -63,6 +63,13 @@ impl Meta {
         self.number(|meta| &meta.slice_numbers).await
     }
 
+    /// A slice id if one is at hand: a caller that must not wait would waste the range it asked for.
+    #[must_use]
+    pub fn slice_id_at_hand(&self) -> Option<SliceId> {
+        self.check_writable().ok()?;
+        self.number_at_hand(|meta| &meta.slice_numbers)
+    }
+
     /// The objects of a freed slice are gone: so is its record.
     ///
     /// # Errors

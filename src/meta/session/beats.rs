@@ -70,6 +70,12 @@ impl Beats {
             if meta.gone_reason().is_some() {
                 return;
             }
+            // Only now: in a volume that was made anew the same inodes are other files.
+            if self.sid != 0
+                && let Err(error) = meta.check_sustained(self.sid).await
+            {
+                tracing::warn!(sid = self.sid, %error, "open files without a name could not be registered again");
+            }
             if good_since.elapsed() >= self.pulse.quiet && !meta.options.no_bgjob && self.sid != 0 {
                 let gap_sec = (self.pulse.heartbeat.as_secs_f64() * 0.9) as i64;
                 meta.clean_stale_sessions_soon(gap_sec);
@@ -85,9 +91,7 @@ impl Beats {
         if meta.session_row(sid).await?.is_none() {
             tracing::warn!(sid, "this session's row was gone: somebody took it for dead");
         }
-        meta.transact(&PutSession { sid, pulse: self.pulse, info: &self.info }).await?;
-        meta.check_sustained(sid).await?;
-        Ok(())
+        meta.transact(&PutSession { sid, pulse: self.pulse, info: &self.info }).await
     }
 }
 

@@ -94,6 +94,7 @@ impl Meta {
             let sid = self.register(&pulse, &info).await?;
             self.sid.store(sid, Ordering::Release);
             tracing::info!(sid, "session started");
+            self.count_root_soon();
         }
         let sid = self.session_id();
         let (stop, stopped) = watch::channel(false);
@@ -138,6 +139,12 @@ impl Meta {
         if sid == 0 {
             return Ok(());
         }
+        if self.gone_reason().is_some() {
+            // Under this number a volume that was made anew may hold a session of somebody else.
+            self.sid.store(0, Ordering::Release);
+            tracing::info!(sid, "session left as it is");
+            return Ok(());
+        }
         let flushed = self.flush_statistics().await;
         let cleaned = self.clean_session(sid, None).await.map(|_| ());
         // What is not deleted in time is found again as a deleted file.
@@ -176,6 +183,22 @@ impl Meta {
     #[must_use]
     pub fn gone_reason(&self) -> Option<String> {
         self.session.gone_reason.read().clone()
+    }
+
+    /// The root has no statistics until somebody writes them, by counting: two clients that count what the other has
+    /// not added up yet would count it twice. So they are made while little is under way.
+    fn count_root_soon(self: &Arc<Self>) {
+        let me = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let get = Get::DirStat { ino: Ino::ROOT };
+            let known = me.ask(|engine| engine.read(std::slice::from_ref(&get))).await;
+            if me.format().dir_stats
+                && matches!(known.as_deref(), Ok([Got::DirStat(None)]))
+                && let Err(error) = me.recompute_dir_stat(Ino::ROOT).await
+            {
+                tracing::warn!(%error, "the root's statistics are counted later");
+            }
+        });
     }
 
     async fn register(&self, pulse: &Pulse, info: &Bytes) -> Result<u64> {

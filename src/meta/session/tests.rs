@@ -259,15 +259,20 @@ async fn a_quota_set_by_somebody_else_stops_changes_until_it_is_gone() {
     let volume = Volume::new().await;
     let meta = volume.client(MetaOptions::default()).await;
     meta.start_session_with(pulse()).await.expect("starts");
+    let caller = Caller::internal();
+    let counted = crate::Usage { space: 4096, inodes: 1 };
+    let new = NewNode { kind: Kind::Directory, mode: 0o755, umask: 0, rdev: 0, target: None };
+    meta.mknod(&caller, Ino::ROOT, &name("before"), &new).await.expect("made");
     volume.execute("INSERT INTO jfs_dir_quota VALUES (1, 1, 1, 0, 0)");
     eventually("a reason", async || meta.read_only_reason().is_some()).await;
+    // What was done until then is counted all the same.
+    eventually("the sums", async || volume.engine().await.usage().await.expect("answers") == counted).await;
     assert!(meta.read_only_reason().is_some_and(|reason| reason.contains("directory quota")));
-    let new = NewNode { kind: Kind::Directory, mode: 0o755, umask: 0, rdev: 0, target: None };
-    let refused = meta.mknod(&Caller::internal(), Ino::ROOT, &name("d"), &new).await.expect_err("refused");
+    let refused = meta.mknod(&caller, Ino::ROOT, &name("d"), &new).await.expect_err("refused");
     assert_eq!(refused.errno(), juicefs_base::Errno::EROFS);
     volume.execute("DELETE FROM jfs_dir_quota");
     eventually("no reason", async || meta.read_only_reason().is_none()).await;
-    meta.mknod(&Caller::internal(), Ino::ROOT, &name("d"), &new).await.expect("made");
+    meta.mknod(&caller, Ino::ROOT, &name("d"), &new).await.expect("made");
     meta.close_session().await.expect("closes");
 }
 
@@ -282,13 +287,24 @@ async fn a_volume_that_is_another_one_by_now_ends_the_mount() {
         let told = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&told);
         meta.set_volume_gone_sink(Box::new(move |reason| sink.lock().push_str(reason)));
-        meta.start_session_with(pulse()).await.expect("starts");
+        let sid = meta.start_session_with(pulse()).await.expect("starts");
+        let (ino, _) = file_with_data(&meta, "f").await;
+        meta.unlink(&Caller::internal(), Ino::ROOT, &name("f")).await.expect("unlinked");
         let uuid = if word == "UUID" { change.uuid.clone() } else { volume.format.uuid.clone() };
         let text = Format { uuid, ..change }.to_text();
         meta.engine().update_setting(&text, None, false).await.expect("updates");
         eventually("the end of the volume", async || told.lock().contains(word)).await;
         assert!(meta.read_only_reason().is_some());
+        // The same numbers are a session and a file of somebody else there.
+        let sustained = [Item::Sustained { sid, ino }];
+        assert_eq!(scan(&meta, Scan::Sustained { sid: None }).await, sustained);
         meta.close_session().await.expect("closes");
+        let reader = volume.engine().await;
+        assert_eq!(
+            reader.scan(Scan::Sustained { sid: None }).try_collect::<Vec<_>>().await.expect("scans"),
+            sustained
+        );
+        assert_eq!(reader.scan(Scan::Sessions).try_collect::<Vec<_>>().await.expect("scans").len(), 1);
     }
 }
 
@@ -334,4 +350,61 @@ async fn the_trash_is_emptied_of_what_is_past_its_days() {
     assert_eq!(freed.lock().len(), 2);
     meta.flush_statistics().await.expect("flushes");
     assert_eq!(meta.usage().await.expect("counted"), crate::Usage::default());
+}
+
+/// Decisions 23: the heartbeat has a thread and connections of its own. Whether `meta`, opened on a runtime of one
+/// thread that then does nothing else, goes on refreshing what `other` sees.
+fn lives_on_a_starved_runtime(open: impl AsyncFn() -> Arc<dyn Engine>) {
+    let busy =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+    let meta =
+        busy.block_on(async { Meta::open(open().await, MetaOptions::default()).await.expect("opens") });
+    busy.block_on(meta.start_session_with(pulse())).expect("starts");
+    let (started, has_started) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    busy.spawn(async move {
+        started.send(()).expect("heard");
+        // The only worker is gone until the test lets it go.
+        let _ = released.recv();
+    });
+    has_started.recv().expect("the worker is taken");
+    let observer = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    observer.block_on(async {
+        let engine = open().await;
+        let mut seen = Vec::new();
+        eventually("two more refreshes", async || {
+            let rows: Vec<Item> = engine.scan(Scan::Sessions).try_collect().await.expect("scans");
+            let [Item::Session(row)] = &rows[..] else { panic!("{rows:?}") };
+            if !seen.contains(&row.expires_at) {
+                seen.push(row.expires_at);
+            }
+            seen.len() > 2
+        })
+        .await;
+    });
+    drop(release);
+    busy.block_on(meta.close_session()).expect("closes");
+}
+
+#[test]
+fn a_busy_client_keeps_its_session_on_sqlite() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let volume = runtime.block_on(Volume::new());
+    lives_on_a_starved_runtime(async || {
+        let engine: Arc<dyn Engine> = volume.engine().await;
+        engine
+    });
+}
+
+#[test]
+fn a_busy_client_keeps_its_session_on_redis() {
+    let server = crate::engines::redis::server::Server::start();
+    let root = Attr { parent: Ino::ROOT, ..Attr::new(Kind::Directory, 0o777, 0, 0, Ino::ROOT, now()) };
+    let new = NewVolume { setting: Format::new("vol").to_text(), root, trash: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(async { server.engine().await.create_volume(&new).await.expect("made") });
+    lives_on_a_starved_runtime(async || {
+        let engine: Arc<dyn Engine> = Arc::new(server.engine().await);
+        engine
+    });
 }

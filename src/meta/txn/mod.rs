@@ -157,7 +157,10 @@ impl Meta {
             let _turn = self.stripes.lock_both(operation.contends_on()).await;
             self.attempts(operation, until, &committing).await
         };
-        match self.bounded(O::NAME, until, work).await? {
+        let begun = Instant::now();
+        let outcome = self.bounded(O::NAME, until, work).await;
+        self.waiting.count_transaction(begun.elapsed());
+        match outcome? {
             Some(output) => Ok(output),
             None => Err(match self.silent(O::NAME) {
                 Error::Unavailable(why) if committing.load(Ordering::Relaxed) => Error::InDoubt(why),
@@ -185,7 +188,7 @@ impl Meta {
                     self.waiting.count_restart();
                     backoff::quadratic_jitter(conflicts - 1)
                 }
-                Error::Unavailable(_) => {
+                Error::Unavailable(_) | Error::Replica(_) => {
                     failures += 1;
                     backoff::doubling(failures, Duration::from_millis(10), Duration::from_secs(2))
                 }
@@ -279,7 +282,7 @@ impl Meta {
             let mut failures = 0;
             loop {
                 let error = match question(&*self.engine).await {
-                    Err(error @ (Error::Unavailable(_) | Error::Conflict)) => error,
+                    Err(error) if error.may_retry() => error,
                     other => return other,
                 };
                 failures += 1;

@@ -14,13 +14,21 @@ const QUIET: Duration = Duration::from_secs(5);
 pub(crate) struct Waiting {
     state: Mutex<(usize, Option<Instant>)>,
     restarts: AtomicU64,
+    transactions: AtomicU64,
+    transaction_nanos: AtomicU64,
     deadline_ms: AtomicU64,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
         let deadline_ms = AtomicU64::new(DEADLINE.as_secs() * 1000);
-        Self { state: Mutex::default(), restarts: AtomicU64::new(0), deadline_ms }
+        Self {
+            state: Mutex::default(),
+            restarts: AtomicU64::new(0),
+            transactions: AtomicU64::new(0),
+            transaction_nanos: AtomicU64::new(0),
+            deadline_ms,
+        }
     }
 }
 
@@ -34,6 +42,18 @@ impl Waiting {
 
     pub(crate) fn restarts(&self) -> u64 {
         self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Transactions so far and the seconds they took together, waits included.
+    pub(crate) fn transactions(&self) -> (u64, f64) {
+        let nanos = self.transaction_nanos.load(Ordering::Relaxed);
+        (self.transactions.load(Ordering::Relaxed), nanos as f64 / 1e9)
+    }
+
+    pub(super) fn count_transaction(&self, spent: Duration) {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        self.transaction_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     pub(super) fn deadline(&self) -> Duration {

@@ -4,3 +4,4 @@ pub mod faulty;
 pub mod meter;
 pub mod prefix;
 pub mod retry;
+pub mod throttle;

@@ -180,10 +180,11 @@ impl Endpoint {
         let user = self.username.as_deref().unwrap_or("default");
         match code {
             "OOM" => Error::Full(format!("{server} is out of memory: raise its maxmemory ({detail})")),
-            "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "NOREPLICAS"
-            | "MISCONF" | "UNBLOCKED" => {
-                Error::Unavailable(format!("{server} is not ready: {code} {detail}"))
-            }
+            "READONLY" => Error::Replica(format!(
+                "{server} is a replica: point the address at the master, or mount with --read-only ({detail})"
+            )),
+            "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "NOREPLICAS" | "MISCONF"
+            | "UNBLOCKED" => Error::Unavailable(format!("{server} is not ready: {code} {detail}")),
             "NOAUTH" => Error::Engine(format!(
                 "{server} asks for a password: set META_PASSWORD, or write redis://:PASSWORD@host/db"
             )),

@@ -183,12 +183,11 @@ impl RedisEngine {
     }
 
     pub(super) async fn find_foreign_records(&self) -> Result<Vec<&'static str>> {
-        const FOREIGN: [(&str, &str); 5] = [
+        const FOREIGN: [(&str, &str); 4] = [
             ("dirQuota", "directory quota"),
             ("userQuota", "user quota"),
             ("groupQuota", "group quota"),
             ("acl", "ACL"),
-            ("detachedNodes", "detached nodes"),
         ];
         let mut pipeline = Pipeline::with_capacity(FOREIGN.len());
         for (key, _) in FOREIGN {

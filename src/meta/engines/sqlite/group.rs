@@ -142,5 +142,6 @@ fn again(error: &Error) -> Error {
         Error::Unsupported(why) => Error::Unsupported(why.clone()),
         Error::NotFormatted(why) => Error::NotFormatted(why.clone()),
         Error::Full(why) => Error::Full(why.clone()),
+        Error::Replica(why) => Error::Replica(why.clone()),
     }
 }

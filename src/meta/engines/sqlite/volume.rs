@@ -148,7 +148,6 @@ pub(super) fn foreign_records(conn: &Conn) -> Result<Vec<&'static str>> {
         ("user quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 1 LIMIT 1"),
         ("group quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 2 LIMIT 1"),
         ("ACL", "SELECT 1 FROM jfs_acl LIMIT 1"),
-        ("detached nodes", "SELECT 1 FROM jfs_detached_node LIMIT 1"),
     ] {
         if conn.statement(query)?.exists([])? {
             found.push(name);

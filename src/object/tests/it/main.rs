@@ -44,7 +44,32 @@ async fn s3_keeps_every_promise() {
     wrong.secret_key = Some("wrong".to_owned().into());
     let error = open(&wrong).await.expect("spec").put("k", "v".into()).await.expect_err("refused");
     assert!(matches!(error, juicefs_object::Error::PermissionDenied { .. }), "{error}");
+    assert!(
+        error.to_string().contains("s3://promises") && error.to_string().contains("access to k "),
+        "{error}"
+    );
     assert!(!error.to_string().contains("wrong"), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_was_stored_is_damage() {
+    let bucket = servers::always_answers(
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx-amz-meta-crc32c: 3780348607\r\nConnection: close\r\n\r\n",
+        "hello",
+    );
+    let secret_key = Some("s".to_owned().into());
+    let spec = StoreSpec {
+        storage: "s3".into(),
+        bucket,
+        access_key: "a".into(),
+        secret_key,
+        ..StoreSpec::default()
+    };
+    let store = open(&spec).await.expect("spec");
+    // The sum is of `hallo`; a range has no sum of its own.
+    let error = store.get("k", None).await.expect_err("damaged");
+    assert!(matches!(error, juicefs_object::Error::Damaged { .. }) && error.may_retry(), "{error}");
+    assert_eq!(store.get("k", Some(0..5)).await.expect("a range"), "hello");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! An S3 server of the test's own, on free loopback ports, ended with the test.
 
 use juicefs_object::StoreSpec;
+use std::io::{BufRead, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,24 @@ use std::time::{Duration, Instant};
 
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// The URL of a bucket whose server answers every request with the same, for as long as the test lives.
+pub fn always_answers(head: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut request = std::io::BufReader::new(&stream);
+            let mut line = String::new();
+            while request.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            // A client that has left is the client's matter.
+            let _ = (&stream).write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    format!("http://127.0.0.1:{port}/b")
 }
 
 pub struct S3Server {

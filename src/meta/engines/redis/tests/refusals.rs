@@ -90,7 +90,7 @@ async fn protected_mode_is_explained() {
 }
 
 #[tokio::test]
-async fn a_full_server_is_full_and_a_replica_is_unavailable() {
+async fn a_full_server_is_full_and_a_replica_is_read_only() {
     let server = Server::start();
     let engine = server.engine().await;
     engine.create_volume(&volume()).await.unwrap();
@@ -110,8 +110,9 @@ async fn a_full_server_is_full_and_a_replica_is_unavailable() {
     set("replica-serve-stale-data", "yes").await;
     let _: () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1).query_async(&mut raw).await.unwrap();
     let replica = create(&engine, Ino::ROOT, &name("a"), Ino(2)).await.unwrap_err();
-    assert!(matches!(replica, Error::Unavailable(_)), "{replica:?}");
-    assert_says(&replica, &["READONLY"]);
+    assert!(matches!(replica, Error::Replica(_)), "{replica:?}");
+    assert_eq!((replica.errno(), replica.may_retry()), (juicefs_base::Errno::EROFS, true));
+    assert_says(&replica, &["a replica", "--read-only"]);
     let _: () = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut raw).await.unwrap();
     assert!(!raw.exists::<_, bool>("i2").await.unwrap());
     create(&engine, Ino::ROOT, &name("a"), Ino(2)).await.unwrap();

@@ -1,0 +1,36 @@
+"""Every claim on volumes of its own, some at a time. Ends in "N passed, N failed"."""
+import concurrent.futures, os, sys, time, traceback
+import internal, limits, mounts, objects, records, refusals
+from volume import Scratch, World
+
+AT_ONCE = 4
+
+
+def tried(name, claim):
+    begun = time.monotonic()
+    try:
+        claim()
+        print(f"ok    {name} ({time.monotonic() - begun:.0f} s)", flush=True)
+        return True
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        print(f"FAIL  {name}: {type(error).__name__} at {os.path.basename(where.filename)}:{where.lineno}: {error}", flush=True)
+        return False
+
+
+def main(wanted):
+    with Scratch() as folder:
+        world = World(folder)
+        try:
+            # The long ones first.
+            found = [claim for module in (mounts, refusals, records, limits, internal, objects) for claim in module.claims(world)]
+            found = [(name, claim) for name, claim in found if not wanted or any(word in name for word in wanted)]
+            with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+                passed = sum(pool.map(lambda claim: tried(*claim), found))
+        finally:
+            world.stop()
+    print(f"{passed} passed, {len(found) - passed} failed")
+    return 0 if found and passed == len(found) else 1
+
+
+sys.exit(main(sys.argv[1:]))

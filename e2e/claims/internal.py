@@ -1,0 +1,80 @@
+"""`.config` and `.stats` are the peer's: modes, keys, names, masked secrets, the values where the flags are the same."""
+import json, os, stat
+from volume import ENGINES, OURS, PEER, read, run, until, write
+
+# Numbers of one process, and paths that differ by their mount.
+OF_ITS_OWN = {"Meta.MountPoint", "Meta.Sid", "Chunk.CacheDir", "Version", "Pid", "PPid", "CommPath", "StatePath"}
+# Deviations: times are set by every entry, requests may be of 1 MiB and 256 of them may wait, the kernel applies the
+# umask, and nothing ends a request but its answer.
+DEVIATIONS = {"Meta.SkipDirMtime", "FuseOpts.MaxWrite", "FuseOpts.MaxBackground", "FuseOpts.DontUmask", "FuseOpts.Timeout"}
+# Ours alone: how long somebody has been waiting, and for what (decisions 24). Errors have the names that occurred;
+# restarts and deleted slices are counted without a label, and from the start.
+OUR_METRICS = ("juicefs_waiting_", "juicefs_fuse_ops_io_errors_", "juicefs_transaction_restart", "juicefs_slices_deleted")
+
+
+def flat(document, prefix=""):
+    for key, value in document.items():
+        if isinstance(value, dict) and key != "Tiers":
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def work(where):
+    for number in range(20):
+        write(f"{where}/f{number}", b"x" * 200_000)
+    os.rename(f"{where}/f0", f"{where}/g"), os.unlink(f"{where}/f1"), os.mkdir(f"{where}/d"), os.listdir(where)
+    os.symlink("x", f"{where}/s"), os.readlink(f"{where}/s"), os.rmdir(f"{where}/d"), os.truncate(f"{where}/f2", 5), os.chmod(f"{where}/f2", 0o600)
+    os.link(f"{where}/f3", f"{where}/h"), os.statvfs(where)
+    assert not os.path.exists(f"{where}/missing")
+    for number in range(2, 20):
+        read(f"{where}/f{number}")
+
+
+def internal_files(volume):
+    ours, theirs = volume.mount(OURS), volume.mount(PEER)
+    config = [dict(flat(json.loads(read(f"{where}/.config")))) for where in (ours, theirs)]
+    for keys in config:  # there is no agent here
+        keys.pop("Port.PrometheusAgent", None), keys.pop("Port.DebugAgent", None)
+    assert set(config[0]) == set(config[1]), f"keys differ: {set(config[0]) ^ set(config[1])}"
+    differ = {key for key in config[0] if config[0][key] != config[1][key]}
+    assert differ <= OF_ITS_OWN | DEVIATIONS, {key: (config[0][key], config[1][key]) for key in differ - OF_ITS_OWN - DEVIATIONS}
+    for where in (ours, theirs):
+        modes = [stat.S_IMODE(os.stat(f"{where}/{name}").st_mode) for name in (".stats", ".config")]
+        assert modes == [0o444, 0o400], (where, modes)
+        assert os.stat(f"{where}/.stats").st_size == 0 and os.stat(f"{where}/.config").st_size == len(read(f"{where}/.config"))
+        if volume.engine == "redis":
+            text = read(f"{where}/.config").decode()
+            assert volume.world.s3.secret_key not in text and '"SecretKey": "removed"' in text, text
+    for name in (".stats", ".config"):
+        for refused in (lambda n: os.unlink(f"{ours}/{n}"), lambda n: os.rename(f"{ours}/{n}", f"{ours}/x"), lambda n: write(f"{ours}/{n}", b"x", os.O_WRONLY)):
+            try:
+                refused(name)
+                raise AssertionError(f"{name} was changed")
+            except PermissionError:
+                pass
+    for where in (ours, theirs):
+        os.mkdir(f"{where}/by{where[-1]}"), work(f"{where}/by{where[-1]}")
+
+    def names(where):
+        return {line.split(" ")[0] for line in read(f"{where}/.stats").decode().splitlines()}
+
+    unknown = {name for name in names(ours) - names(theirs) if not name.startswith(OUR_METRICS)}
+    assert not unknown, f"not names of the peer: {sorted(unknown)}"
+    missing = {name for name in names(theirs) - names(ours) if not name.startswith(NOT_THERE)}
+    assert not missing, f"names of the peer that are missing: {sorted(missing)}"
+    value = dict(line.split(" ") for line in read(f"{ours}/.stats").decode().splitlines())
+    assert float(value["juicefs_fuse_written_size_bytes_sum"]) == 20 * 200_000, value
+    assert float(value["juicefs_fuse_ops_total_rename"]) == 1 and float(value["juicefs_object_request_durations_histogram_seconds_PUT_total"]) >= 20, value
+    volume.umount(theirs), volume.umount(ours)
+
+
+# Of a runtime that is not ours, of what is not there yet (compaction, backup, write-back, the metadata calls' own
+# timers), and of blocks' read and write times, which we do not keep.
+NOT_THERE = ("juicefs_go_", "juicefs_compact_", "juicefs_last_", "juicefs_staging_", "juicefs_meta_ops_", "juicefs_blockcache_read_hist", "juicefs_blockcache_write_hist", "juicefs_subdir_info", "juicefs_process_network_")
+
+
+def claims(world):
+    for engine in ENGINES:
+        volume = world.volume(engine, "--trash-days", "0")
+        yield f"{engine}: .config and .stats are the peer's", lambda v=volume: internal_files(v)
