@@ -55,6 +55,7 @@ all)
     stage suites 900 e2e/suites.sh
     stage faults 900 e2e/faults.sh
     stage peer 900 e2e/peer/run.sh
+    stage claims 600 e2e/claims/run.sh
     kubernetes
     ;;
 rest)
