@@ -23,7 +23,9 @@ stage() { # NAME SECONDS_MAX COMMAND...
         tail -n 60 "$logs/$name.log" | sed 's/^/      | /'
     fi
 }
-unit() { stage unit 2400 cargo test --workspace --lib --bins --tests --examples --quiet; }
+unit() { # the examples first: tests of daemons run one of them
+    stage unit 2400 bash -c 'cargo build --workspace --examples --quiet && cargo test --workspace --lib --bins --tests --quiet'
+}
 house() { # form, lints, the rules of the house, and whether generated files are what their generators write
     stage format 120 cargo fmt --all --check
     stage clippy 900 cargo clippy --workspace --all-targets --quiet -- -D warnings

@@ -86,7 +86,6 @@ impl<'e> Cursor<'e> {
         }
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm a kind of scan")]
     async fn items(&mut self, elements: Vec<Value>, is_only_page: bool) -> Result<Vec<Item>> {
         match &self.scan {
             Scan::Entries { parent } => {
