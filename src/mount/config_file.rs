@@ -2,25 +2,50 @@
 //! while it is mounted (the setting, the session, the process) the vfs says itself.
 
 use crate::error::Result;
-use crate::settings::MountSettings;
+use crate::settings::{MountOptions, MountSettings};
+use juicefs_fuse::FuseOptions;
 use juicefs_meta::Format;
 use juicefs_object::Bandwidth;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// The client's configuration without secrets.
 pub(crate) fn shown(settings: &MountSettings, format: &Format) -> Result<Map<String, Value>> {
     let options = &settings.options;
-    let fuse = options.fuse(&format.name)?;
-    let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let bandwidth = Bandwidth::of_mbps(
-        options.upload_limit_mbps.map_or(format.upload_limit, i64::from),
-        options.download_limit_mbps.map_or(format.download_limit, i64::from),
-    );
-    let mut words = options.fuse_options.clone();
-    if fuse.default_permissions {
-        words.push("default_permissions".to_owned());
-    }
-    let meta = json!({
+    let config = json!({
+        "Meta": meta(options),
+        "Chunk": chunk(settings, format),
+        "Security": { "EnableCap": false, "EnableSELinux": false },
+        "Port": {},
+        "Version": options.version,
+        "AttrTimeout": nanos(options.attr_ttl),
+        "DirEntryTimeout": nanos(options.dir_entry_ttl),
+        "NegEntryTimeout": nanos(options.negative_ttl),
+        "EntryTimeout": nanos(options.entry_ttl),
+        "ReaddirCache": options.readdir_cache,
+        "BackupMeta": nanos(options.backup_meta),
+        "BackupSkipTrash": false,
+        "PrefixInternal": options.prefix_internal,
+        "HideInternal": options.hide_internal,
+        "UMask": options.umask.unwrap_or(u16::MAX),
+        "CommPath": "",
+        "StatePath": "",
+        "FuseOpts": fuse(options, &options.fuse(&format.name)?),
+        "Mountpoint": "",
+    });
+    Ok(match config {
+        Value::Object(shown) => shown,
+        _ => Map::new(),
+    })
+}
+
+/// A duration as the peer writes it.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn meta(options: &MountOptions) -> Value {
+    json!({
         "Retries": options.io_retries,
         "MaxDeletes": options.max_deletes,
         "SkipDirNlink": 20,
@@ -38,8 +63,16 @@ pub(crate) fn shown(settings: &MountSettings, format: &Format) -> Result<Map<Str
         "SortDir": false,
         "FastStatfs": false,
         "NetworkInterfaces": null,
-    });
-    let chunk = json!({
+    })
+}
+
+fn chunk(settings: &MountSettings, format: &Format) -> Value {
+    let options = &settings.options;
+    let bandwidth = Bandwidth::of_mbps(
+        options.upload_limit_mbps.map_or(format.upload_limit, i64::from),
+        options.download_limit_mbps.map_or(format.download_limit, i64::from),
+    );
+    json!({
         "CacheDir": cache_dirs(settings, &format.uuid),
         "CacheMode": options.cache_mode,
         "CacheSize": options.cache_bytes,
@@ -71,8 +104,15 @@ pub(crate) fn shown(settings: &MountSettings, format: &Format) -> Result<Map<Str
         "BufferSize": options.buffer_bytes,
         "Readahead": options.readahead_bytes.unwrap_or(juicefs_vfs::VfsConfig::default().readahead_bytes),
         "Prefetch": options.prefetch,
-    });
-    let fuse = json!({
+    })
+}
+
+fn fuse(options: &MountOptions, fuse: &FuseOptions) -> Value {
+    let mut words = options.fuse_options.clone();
+    if fuse.default_permissions {
+        words.push("default_permissions".to_owned());
+    }
+    json!({
         "AllowOther": fuse.allow_other,
         "Options": words,
         "MaxBackground": fuse.max_background,
@@ -97,31 +137,6 @@ pub(crate) fn shown(settings: &MountSettings, format: &Format) -> Result<Map<Str
         "OtherCaps": 0,
         "NoAllocForRead": false,
         "Timeout": 0,
-    });
-    let config = json!({
-        "Meta": meta,
-        "Chunk": chunk,
-        "Security": { "EnableCap": false, "EnableSELinux": false },
-        "Port": {},
-        "Version": options.version,
-        "AttrTimeout": nanos(options.attr_ttl),
-        "DirEntryTimeout": nanos(options.dir_entry_ttl),
-        "NegEntryTimeout": nanos(options.negative_ttl),
-        "EntryTimeout": nanos(options.entry_ttl),
-        "ReaddirCache": options.readdir_cache,
-        "BackupMeta": nanos(options.backup_meta),
-        "BackupSkipTrash": false,
-        "PrefixInternal": options.prefix_internal,
-        "HideInternal": options.hide_internal,
-        "UMask": options.umask.unwrap_or(u16::MAX),
-        "CommPath": "",
-        "StatePath": "",
-        "FuseOpts": fuse,
-        "Mountpoint": "",
-    });
-    Ok(match config {
-        Value::Object(shown) => shown,
-        _ => Map::new(),
     })
 }
 
