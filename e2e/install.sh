@@ -25,7 +25,7 @@ if "$CLUSTER_DIR/helm" status juicefs --namespace juicefs-system >/dev/null 2>&1
 fi
 "$CLUSTER_DIR/helm" upgrade --install juicefs "$REPOSITORY/charts/juicefs" --namespace juicefs-system --create-namespace \
     --set image.repository=juicefs --set image.tag=dev --set image.pullPolicy=Never \
-    --set "secretNamespaces={$(IFS=,; printf %s "${namespaces[*]}")}" --wait --timeout 150s
+    --set "secretNamespaces={$(IFS=,; printf %s "${namespaces[*]}")}" --wait --timeout 240s
 # The node plugin is there for pods once the kubelet knows it.
 registered() { "$kubectl" get csinode "$NODE_NAME" --output=jsonpath='{.spec.drivers[*].name}' | grep -q csi.juicefs.com; }
 until_true 60 "the driver is registered on $NODE_NAME" registered

@@ -146,7 +146,7 @@ start kube-apiserver "$kube/kube-apiserver" \
 
 kubectl() { "$kube/kubectl" --kubeconfig "$STATE/pki/admin.conf" "$@"; }
 
-until_true 60 "the API server is ready (see $log/kube-apiserver.log)" kubectl get --raw /readyz
+until_true 180 "the API server is ready (see $log/kube-apiserver.log)" kubectl get --raw /readyz
 
 start kube-controller-manager "$kube/kube-controller-manager" --kubeconfig="$STATE/pki/controller-manager.conf" \
     --leader-elect=false --bind-address=127.0.0.1 --use-service-account-credentials=true \

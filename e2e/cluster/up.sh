@@ -61,16 +61,16 @@ failed() {
 }
 
 kubectl=$CLUSTER_DIR/kubectl
-until_true 30 "containerd answers" in_node ctr version || failed
+until_true 60 "containerd answers" in_node ctr version || failed
 # The images are unpacked while the API server starts.
 "$CLUSTER_DIR/load.sh" "$(part pause)-image/image.tar" "$(part csi)-image/image.tar" "$TOOLBOX_ARCHIVE/image.tar" 2>"$STATE/log/load.log" &
 loading=$!
 started() { [ -e "$STATE/run/started" ] || ! node_pid >/dev/null; }
-until_true 120 "the node's programs run" started || failed
+until_true 240 "the node's programs run" started || failed
 node_pid >/dev/null || failed
 wait $loading || failed
 until_true 60 "the node is registered" "$kubectl" get node "$NODE_NAME" || failed
-"$kubectl" wait --for=condition=Ready "node/$NODE_NAME" --timeout=60s >/dev/null || failed
+"$kubectl" wait --for=condition=Ready "node/$NODE_NAME" --timeout=120s >/dev/null || failed
 # The controller manager is a second behind: without this account no pod is admitted.
 until_true 60 "the default service account is there" "$kubectl" get serviceaccount default || failed
 resolves() { in_network python3 - "$NODE_IP" "$API_SERVICE_IP" "$CLUSTER_DOMAIN" <"$CLUSTER_DIR/resolves.py"; }
