@@ -1,6 +1,7 @@
 #!/bin/bash
 # e2e/soak.sh ROW: one long run whose short cut is part of `make test`. MINUTES (default 30) and SEED (default: the
 # clock) choose its length and its course; the same seed runs the same course. The result goes into docs/measured.md.
+# JUICEFS names a binary to take instead of building one.
 #   model   random operations against a model: the name space, file contents, slices
 #   fsx     fsx with one seed after the other on fresh mounts (SQLite, then Redis), judged by fsck and audit
 #   storm   we and the peer in the same directories at once (SQLite and Redis), judged as in e2e/peer
@@ -8,7 +9,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 row=${1:-} minutes=${MINUTES:-30} seed=${SEED:-$(date +%s)}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/juicefs-target}
-cache=${JUICEFS_E2E_CACHE:-$HOME/.cache/juicefs-e2e} jfs=${JUICEFS:-$CARGO_TARGET_DIR/e2e/juicefs}
+cache=${JUICEFS_E2E_CACHE:-$HOME/.cache/juicefs-e2e} jfs=${JUICEFS:-$CARGO_TARGET_DIR/e2e/juicefs} builds=${JUICEFS:-yes}
 export JUICEFS_E2E_CACHE=$cache JUICEFS=$jfs
 size='' failure=''
 work=$(mktemp -d /tmp/juicefs-soak.XXXXXX) redis_pid=
@@ -69,13 +70,16 @@ storm() { # four volumes, each with its share of the time
 
 case $row in
 model | fsx | storm) ;;
-*) sed -n '2,7s/^# \{0,1\}//p' "$0" && exit 2 ;;
+*) sed -n '2,8s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac
 case $row in
 model) cargo test --no-run --quiet -p juicefs-meta -p juicefs-vfs -p juicefs-chunk || exit 2 ;;
-fsx) e2e/tools/install.sh suites && cargo build --quiet --profile e2e --bin juicefs || exit 2 ;;
-storm) e2e/tools/install.sh && cargo build --quiet --profile e2e --bin juicefs || exit 2 ;;
+fsx) e2e/tools/install.sh suites || exit 2 ;;
+storm) e2e/tools/install.sh || exit 2 ;;
 esac
+if [ "$builds" = yes ] && [ "$row" != model ]; then
+    cargo build --quiet --profile e2e --bin juicefs || exit 2
+fi
 echo "soak $row: $minutes minutes, seed $seed"
 begun=$SECONDS end=$((SECONDS + minutes * 60))
 $row
