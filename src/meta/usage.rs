@@ -213,8 +213,23 @@ impl Meta {
 
     async fn count_and_set(&self, ino: Ino) -> Result<Option<DirStat>> {
         let stat = self.count_directory(ino).await?;
-        let is_set = self.transact(&SetDirStat { ino, stat }).await?;
+        let is_set = self.transact(&SetDirStat { ino, stat, only_missing: false }).await?;
         Ok(is_set.then_some(stat))
+    }
+
+    /// Makes the root's statistics, which no mkdir made, before this session changes anything: whoever found them
+    /// missing later would count entries that others have yet to add.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub(crate) async fn begin_root_stat(&self) -> Result<()> {
+        let ino = Ino::ROOT;
+        if !self.format.read().dir_stats || self.peek((DirStatOf(ino),)).await?.0.is_some() {
+            return Ok(());
+        }
+        let stat = self.count_directory(ino).await?;
+        self.transact(&SetDirStat { ino, stat, only_missing: true }).await?;
+        Ok(())
     }
 
     /// Sums over a directory's entries as they are now.
@@ -285,6 +300,7 @@ impl Operation for AddDirStats<'_> {
 struct SetDirStat {
     ino: Ino,
     stat: DirStat,
+    only_missing: bool,
 }
 
 impl Operation for SetDirStat {
@@ -298,8 +314,8 @@ impl Operation for SetDirStat {
     }
 
     async fn run(&self, txn: &mut Txn<'_>) -> Result<bool> {
-        let (node, _) = txn.read((NodeOf(self.ino, Hold::Guard), DirStatOf(self.ino))).await?;
-        if node.is_none() {
+        let (node, known) = txn.read((NodeOf(self.ino, Hold::Guard), DirStatOf(self.ino))).await?;
+        if node.is_none() || (self.only_missing && known.is_some()) {
             return Ok(false);
         }
         txn.change(Change::SetDirStat { ino: self.ino, stat: self.stat });

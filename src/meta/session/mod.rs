@@ -94,7 +94,7 @@ impl Meta {
             let sid = self.register(&pulse, &info).await?;
             self.sid.store(sid, Ordering::Release);
             tracing::info!(sid, "session started");
-            self.count_root_soon();
+            self.begin_root_stat().await?;
         }
         let sid = self.session_id();
         let (stop, stopped) = watch::channel(false);
@@ -183,22 +183,6 @@ impl Meta {
     #[must_use]
     pub fn gone_reason(&self) -> Option<String> {
         self.session.gone_reason.read().clone()
-    }
-
-    /// The root has no statistics until somebody writes them, by counting: two clients that count what the other has
-    /// not added up yet would count it twice. So they are made while little is under way.
-    fn count_root_soon(self: &Arc<Self>) {
-        let me = Arc::clone(self);
-        self.runtime.spawn(async move {
-            let get = Get::DirStat { ino: Ino::ROOT };
-            let known = me.ask(|engine| engine.read(std::slice::from_ref(&get))).await;
-            if me.format().dir_stats
-                && matches!(known.as_deref(), Ok([Got::DirStat(None)]))
-                && let Err(error) = me.recompute_dir_stat(Ino::ROOT).await
-            {
-                tracing::warn!(%error, "the root's statistics are counted later");
-            }
-        });
     }
 
     async fn register(&self, pulse: &Pulse, info: &Bytes) -> Result<u64> {

@@ -10,10 +10,10 @@ use tempfile::TempDir;
 
 use super::Pulse;
 use crate::engines::sqlite::SqliteEngine;
-use crate::port::{Change, Engine, Item, NewVolume, Scan};
+use crate::port::{Change, Engine, Get, Got, Item, NewVolume, Scan};
 use crate::request::{MetaOptions, NewNode, OpenFlags};
 use crate::txn::now;
-use crate::types::{Attr, Caller, Ino, Kind, Name, Slice, SliceId};
+use crate::types::{Attr, Caller, DirStat, Ino, Kind, Name, Slice, SliceId};
 use crate::{Format, Meta};
 
 const BEAT: Duration = Duration::from_millis(20);
@@ -407,4 +407,22 @@ fn a_busy_client_keeps_its_session_on_redis() {
         let engine: Arc<dyn Engine> = Arc::new(server.engine().await);
         engine
     });
+}
+
+#[tokio::test]
+async fn entries_of_the_root_are_counted_once_by_the_first_clients_of_a_volume() {
+    let volume = Volume::new().await;
+    let (a, b) = (volume.client(MetaOptions::default()).await, volume.client(MetaOptions::default()).await);
+    for client in [&a, &b] {
+        client.start_session_with(dead()).await.unwrap();
+    }
+    let root = Caller::internal();
+    for (client, file) in [(&a, "a"), (&b, "b")] {
+        client.mknod(&root, Ino::ROOT, &name(file), &NewNode::file(0o644, 0)).await.unwrap();
+    }
+    for client in [&a, &b] {
+        client.flush_statistics().await.unwrap();
+    }
+    let got = volume.engine().await.read(&[Get::DirStat { ino: Ino::ROOT }]).await.unwrap();
+    assert_eq!(got, [Got::DirStat(Some(DirStat { length: 0, space: 8192, inodes: 2 }))]);
 }
