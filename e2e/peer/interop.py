@@ -114,5 +114,6 @@ def main(wanted):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever ends us leaves no mounts and servers
     arguments = sys.argv[1:]
     sys.exit(main(arguments if {*arguments} & {*VOLUMES} else [*arguments, *VOLUMES]))

@@ -2,7 +2,7 @@
 
 `strict`: afterwards no record may be off by one. The peer does what it alone does right (known.py); we do everything.
 `wild`: both do everything; what the peer alone breaks is excused, repaired by the peer, and then nothing is excused."""
-import os, random, subprocess, sys, time
+import os, random, re, subprocess, sys, time
 import known, tree
 from volume import OURS, PEER, check
 
@@ -89,6 +89,12 @@ def turns(ours, peer, name):
     check(f"{name}: each opens what the other closed", problem)
 
 
+def named(findings, top):
+    """The findings with the paths of the directories that they name by inode."""
+    inodes = {str(os.lstat(folder).st_ino): os.path.relpath(folder, top) for folder, _, _ in os.walk(top)}
+    return [re.sub(r"(?<=directory )\d+", lambda found: f"{found[0]} ({inodes.get(found[0], '?')})", finding) for finding in findings[:20]]
+
+
 def strict(volume, name, seconds, seed):
     has_trash = volume.setting["TrashDays"] > 0
     one, two, peer = volume.mount(OURS), volume.mount(OURS), volume.mount(PEER)
@@ -98,7 +104,12 @@ def strict(volume, name, seconds, seed):
         (two, "data", "ours", WITHOUT_LINKS), (peer, "data", "peer", peer_data()),
         (one, "ours", "ours", ALL), (two, "ours", "ours", ALL)])
     volume.umount(one, two, peer)
-    check(f"{name}: after a strict storm no record is wrong", volume.audit()[:20])
+    findings = volume.audit()
+    if findings:
+        where = volume.mount(OURS)
+        findings = named(findings, where)
+        volume.umount(where)
+    check(f"{name}: after a strict storm no record is wrong", findings)
     fresh_mounts_agree(volume, f"{name} after a strict storm", ["names", "data", "ours"])
 
 

@@ -2,18 +2,19 @@
 import json, os, re, subprocess, time
 
 OURS, PEER = os.environ["JUICEFS"], os.environ["PEER"]
-passed, failed = 0, []
+passed, failed, begun = 0, [], time.monotonic()
 
 
 def check(name, problem):
     """`problem` is what to show; empty or false means there is none."""
     global passed
+    seconds = f"{time.monotonic() - begun:4.0f}s"
     if problem:
         failed.append(name)
-        print(f"FAIL  {name}: {problem}", flush=True)
+        print(f"FAIL  {seconds}  {name}: {problem}", flush=True)
     else:
         passed += 1
-        print(f"ok    {name}", flush=True)
+        print(f"ok    {seconds}  {name}", flush=True)
 
 
 def run(*command, env=None):
