@@ -21,6 +21,8 @@ from volume import OURS, PEER, Volume, check
 
 
 ATTR_CACHE_SECONDS = 1
+# Fresh volumes on which the peer may show what it breaks.
+PEER_TRIES = 2
 
 
 def is_excused(finding):
@@ -56,26 +58,33 @@ def taken(top):
     os.link(f"{top}/kept", f"{top}/a"), put(f"{top}/b"), os.rename(f"{top}/b", f"{top}/a")
 
 
+def tried(case, binary, own, meta, trash_days):
+    """What the audit says after the case on a fresh volume."""
+    os.mkdir(own)
+    volume = Volume(own, meta(own), PEER, "--storage", "file", "--bucket", own + "/data", "--trash-days", str(trash_days))
+    where, error = volume.mount(binary), ""
+    for top in (f"{where}/d", f"{where}/e"):
+        os.mkdir(top)
+        hour = time.time() // 3600
+        try:
+            case(top)
+        except OSError as e:
+            error = os.strerror(e.errno)
+        if time.time() // 3600 == hour:
+            break  # else what was removed is in two directories of the trash
+    volume.umount(where)
+    return volume.audit() + ([f"errno: {error}"] if error else [])
+
+
 def show(folder, name, meta, trash_days, cases):
-    """Each case on a fresh volume, for the peer: it still breaks this; for us: nothing is wrong afterwards."""
+    """Each case on a fresh volume: for us nothing may be wrong afterwards. That the peer breaks it is shown, not judged:
+    whether its statistics were written before or after decides, and a list that names too much excuses only the peer."""
     for case, broken in cases:
-        for who, binary in (("peer", PEER), ("ours", OURS)):
-            own = os.path.join(folder, f"{name}.{case.__name__}.{who}")
-            os.mkdir(own)
-            volume = Volume(own, meta(own), PEER, "--storage", "file", "--bucket", own + "/data", "--trash-days", str(trash_days))
-            where, error = volume.mount(binary), ""
-            for top in (f"{where}/d", f"{where}/e"):
-                os.mkdir(top)
-                hour = time.time() // 3600
-                try:
-                    case(top)
-                except OSError as e:
-                    error = os.strerror(e.errno)
-                if time.time() // 3600 == hour:
-                    break  # else what was removed is in two directories of the trash
-            volume.umount(where)
-            findings = volume.audit() + ([f"errno: {error}"] if error else [])
-            if who == "peer":
-                check(f"{name} alone, {case.__name__}: the peer breaks it", not any(re.match(broken, finding) for finding in findings) and (findings or "it does not any more: take it off the list"))
-            else:
-                check(f"{name} alone, {case.__name__}: we do not", findings)
+        own = os.path.join(folder, f"{name}.{case.__name__}")
+        seen = []
+        for n in range(PEER_TRIES):
+            seen = tried(case, PEER, f"{own}.peer{n}", meta, trash_days)
+            if any(re.match(broken, finding) for finding in seen):
+                break
+        print(f"      {name} alone, {case.__name__}: the peer {'breaks it' if seen else 'did not break it this time'}: {seen[:2]}")
+        check(f"{name} alone, {case.__name__}: we do not", tried(case, OURS, f"{own}.ours", meta, trash_days))
