@@ -1,6 +1,6 @@
 """The same operations through us and through the peer leave the same records, trash on or off, with a file held open
 without a name, and again after the end of both sessions. Only times, row numbers, session texts and which slice
-numbers were wasted may differ; values of directory statistics, which the peer itself loses at times, the audit judges."""
+numbers were wasted may differ; directory statistics, which the peer itself loses at times, the audit judges."""
 import json, os, re, subprocess, sys, time
 from volume import ENGINES, OURS, PEER
 
@@ -17,10 +17,8 @@ def sqlite_records(volume):
         columns = [row[1] for row in volume.sql(f"PRAGMA table_info({table})")]
         for row in volume.sql(f"SELECT * FROM {table}"):
             fields = {c: (v.hex() if isinstance(v, bytes) else v) for c, v in zip(columns, row) if c not in LEFT_OUT}
-            if table == "jfs_setting" or (table == "jfs_counter" and (JOBS.match(fields["name"]) or fields["name"] == "nextChunk")):
+            if table in ("jfs_setting", "jfs_dir_stats") or (table == "jfs_counter" and (JOBS.match(fields["name"]) or fields["name"] == "nextChunk")):
                 continue
-            if table == "jfs_dir_stats":
-                fields = {"inode": fields["inode"]}
             records.append(f"{table} {json.dumps(fields, sort_keys=True)}")
     return sorted(records)
 
@@ -44,12 +42,10 @@ def redis_records(volume):
     for line in volume.redis("--raw", "EVAL", script, "0").decode().splitlines():
         key, kind, *parts = line.split(" ")
         # Our markers (decisions 20) are records of our own that the peer leaves alone.
-        if key in ("setting", "sessionInfos", "nextchunk") or key.startswith("Xop.") or JOBS.fullmatch(key):
+        if key in ("setting", "sessionInfos", "nextchunk", "dirDataLength", "dirUsedSpace", "dirUsedInodes") or key.startswith("Xop.") or JOBS.fullmatch(key):
             continue
         if re.fullmatch(r"i\d+", key):  # without its three times
             parts = [parts[0][:22] + parts[0][94:]]
-        if key.startswith("dirUsed") or key == "dirDataLength":
-            parts = [field for part in parts[::2] for field in (part, "")]
         if kind == "hash":
             parts = sorted(map(" ".join, zip(parts[::2], parts[1::2])))
         if kind in ("set", "zset"):
@@ -76,16 +72,32 @@ def differences(ours, theirs):
     return "\n".join(lines[:12])
 
 
-def same_records(engine, volumes):
+def same_records(engine, ours, peers):
+    """On a machine that is very busy the peer's own operations fail at times: then it has another volume to try on."""
+    while True:
+        try:
+            return compared(engine, ours[len(peers) - 1], peers.pop())
+        except PeerFailed:
+            if not peers:
+                raise
+
+
+class PeerFailed(Exception):
+    pass
+
+
+def compared(engine, ours, theirs):
     look = sqlite_records if engine == "sqlite" else redis_records
-    ours, theirs = volumes
     runs = []
     for volume, binary, options in ((ours, OURS, []), (theirs, PEER, ["--skip-dir-mtime", "0s"])):
         where = volume.mount(binary, "--heartbeat", "60", *options)
         runs.append((volume, where, subprocess.Popen([sys.executable, os.path.join(HERE, "operations.py"), where], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)))
-    for _, _, process in runs:
+    for volume, _, process in reversed(runs):
         said = process.stdout.readline()
-        assert said == "ready\n", f"{said!r} {process.returncode}"
+        if said != "ready\n" and volume is theirs:
+            runs[0][2].communicate("")
+            raise PeerFailed(f"the peer's operations: {said!r}")
+        assert said == "ready\n", f"our operations: {said!r}"
     try:
         assert_same(look, ours, theirs, "while a file is held open")
     finally:
@@ -95,7 +107,7 @@ def same_records(engine, volumes):
         process.wait(20)
         volume.umount(where)
     assert_same(look, ours, theirs, "after both sessions")
-    a, b = ([re.sub(r".*/\d+_", "", name) for name in volume.objects()] for volume in volumes)
+    a, b = ([re.sub(r".*/\d+_", "", name) for name in volume.objects()] for volume in (ours, theirs))
     assert sorted(a) == sorted(b), f"objects differ: {a} {b}"
     ours.judge()
 
@@ -113,5 +125,5 @@ def assert_same(look, ours, theirs, when):
 def claims(world):
     for engine in ENGINES:
         for trash_days in ("0", "1"):
-            volumes = [world.volume(engine, "--trash-days", trash_days, formatter=who, store="file") for who in (OURS, PEER)]
-            yield f"{engine}: the records are the peer's, trash {trash_days}", lambda e=engine, v=volumes: same_records(e, v)
+            ours, peers = ([world.volume(engine, "--trash-days", trash_days, formatter=who, store="file") for _ in range(2)] for who in (OURS, PEER))
+            yield f"{engine}: the records are the peer's, trash {trash_days}", lambda e=engine, a=ours, b=peers: same_records(e, a, b)

@@ -95,6 +95,7 @@ class Volume:
 
     def server(self, where):
         """The process that serves a mount."""
+        until(f"{where} says who serves it", lambda: read(f"{where}/.config"))
         return json.loads(read(f"{where}/.config"))["Pid"]
 
     def log(self, where):
