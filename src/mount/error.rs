@@ -19,9 +19,9 @@ pub enum Error {
     Busy(PathBuf),
     #[error("umount {path}: {cause}", path = path.display())]
     Unmount { path: PathBuf, cause: String },
-    #[error("metadata: {0}")]
+    #[error(transparent)]
     Meta(#[from] juicefs_meta::Error),
-    #[error("object store: {0}")]
+    #[error(transparent)]
     Object(#[from] juicefs_object::Error),
     #[error("{0}")]
     Setting(String),

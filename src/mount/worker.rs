@@ -2,10 +2,10 @@
 
 use crate::config_file;
 use crate::error::{Error, Result};
-use crate::settings::MountSettings;
-use juicefs_base::ExposeSecret;
+use crate::settings::{MountOptions, MountSettings};
 use juicefs_base::budget::Budget;
 use juicefs_base::metrics::Samples;
+use juicefs_base::{Errno, ExposeSecret};
 use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction};
 use juicefs_fuse::Session;
 use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
@@ -45,7 +45,8 @@ impl OpenVolume {
         let options = &settings.options;
         let url = MetaUrl::parse(settings.secrets.meta_url.expose_secret())?;
         let engine = juicefs_meta::engines::open(&url).await?;
-        let meta = Meta::open(engine, meta_options(settings)).await?;
+        let meta =
+            Meta::open(engine, meta_options(settings)).await.map_err(|error| about_subdir(options, error))?;
         let format = meta.format();
         if let Some(reason) = format.unreadable() {
             return Err(Error::Setting(reason));
@@ -174,6 +175,16 @@ fn meta_options(settings: &MountSettings) -> MetaOptions {
     meta
 }
 
+/// Says which directory is meant where the volume lacks the one that shall be the root.
+fn about_subdir(options: &MountOptions, error: juicefs_meta::Error) -> Error {
+    match (&options.subdir, error.errno()) {
+        (Some(subdir), Errno::ENOENT | Errno::ENOTDIR) => Error::Setting(format!(
+            "--subdir {subdir}: the volume has no such directory; make it on a mount of the whole volume first"
+        )),
+        _ => error.into(),
+    }
+}
+
 fn store_spec(settings: &MountSettings, format: &Format) -> StoreSpec {
     let secrets = &settings.secrets;
     let options = &settings.options;
@@ -188,7 +199,7 @@ fn store_spec(settings: &MountSettings, format: &Format) -> StoreSpec {
             .map_or_else(|| format.access_key.clone(), |key| key.expose_secret().to_owned()),
         secret_key: secrets.secret_key.clone().or_else(|| own(&format.secret_key)),
         session_token: secrets.session_token.clone().or_else(|| own(&format.session_token)),
-        region: None,
+        region: options.region.clone(),
         storage_class: format.storage_class.clone(),
     }
 }

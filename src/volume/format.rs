@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::storage::{StorageAccess, open_store};
 
 /// Object with the volume's UUID, so that a bucket tells whose it is.
-const UUID_KEY: &str = "juicefs_uuid";
+pub(crate) const UUID_KEY: &str = "juicefs_uuid";
 const PROBE_BYTES: usize = 100;
 
 /// What the caller wants; fields of [`SettingChange`] that are `None` take the defaults on a new volume and

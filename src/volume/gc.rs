@@ -4,12 +4,13 @@ use futures::TryStreamExt;
 use juicefs_meta::engines;
 use juicefs_meta::port::{Engine, Item, Scan};
 use juicefs_meta::url::MetaUrl;
+use juicefs_object::StoreExt;
 use serde::Serialize;
 use std::time::Duration;
 
 use crate::blocks::{BlockName, SliceSizes, live_slices};
 use crate::error::{Error, Result};
-use crate::format::now;
+use crate::format::{UUID_KEY, now};
 use crate::progress::Progress;
 use crate::storage::{StorageAccess, load_format, open_store};
 
@@ -68,6 +69,8 @@ pub async fn gc(
     let format = load_format(engine.as_ref()).await?;
     let store = open_store(&format, access).await?;
     let block_bytes = format.block_size_kib * 1024;
+    // A bucket that is gone must not look like one without objects.
+    store.get_if_exists(UUID_KEY).await?;
     let mut report = GcReport::default();
 
     // Listed before metadata is read, an object could be committed in between and be counted as leaked; the

@@ -8,10 +8,12 @@ pub(crate) const FORMAT_EXAMPLES: &str = "Examples:
 
   # Redis and S3; the secrets from the environment
   META_PASSWORD=... ACCESS_KEY=... SECRET_KEY=... \\
-    juicefs format redis://localhost/1 myjfs --storage s3 --bucket https://mybucket.s3.us-east-1.amazonaws.com
+    juicefs format redis://localhost/1 myjfs --storage s3 \\
+    --bucket https://mybucket.s3.us-east-1.amazonaws.com
 
   # Any S3-compatible endpoint, blocks compressed
-  juicefs format redis://localhost myjfs --storage s3 --bucket http://localhost:9000/mybucket --compress lz4";
+  juicefs format redis://localhost myjfs --compress lz4 \\
+    --storage s3 --bucket http://localhost:9000/mybucket";
 
 pub(crate) const CONFIG_EXAMPLES: &str = "Examples:
   # Show the settings

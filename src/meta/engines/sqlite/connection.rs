@@ -42,6 +42,13 @@ pub(super) struct Conn {
 
 impl Conn {
     fn open(place: &Place, create: bool) -> Result<Self> {
+        let folder = place.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(Error::Engine(format!(
+                "the directory {} of the database does not exist: create it first",
+                folder.display()
+            )));
+        }
         if !create && !place.path.exists() {
             return Err(Error::NotFormatted(format!(
                 "there is no database at {}: run `juicefs format` first",

@@ -93,6 +93,12 @@ impl S3Store {
             (None, 0) => DisplayErrorContext(cause).to_string(),
             (None, _) => format!("HTTP {status} {code}"),
         };
+        // What the chain of the environment's credentials says when it has none.
+        if status == 0 && (text.contains("ProviderError") || text.contains("CredentialsNotLoaded")) {
+            let cause = "there is no access key: set ACCESS_KEY and SECRET_KEY, or give --access-key and \
+                         --secret-key to `juicefs format`";
+            return Error::PermissionDenied { store, key, cause: cause.to_owned() };
+        }
         match (code.as_str(), status) {
             ("NoSuchBucket", _) => Error::NoBucket { store, cause: text },
             ("NoSuchKey" | "NotFound", _) | (_, 404) => Error::NotFound { store, key },
