@@ -69,8 +69,8 @@ step "Check it"
 step "Done"
 cat <<EOF
     Try it yourself:
-      $juicefs format sqlite3:///tmp/meta.db mine --bucket /tmp/mine
-      $juicefs mount -d sqlite3:///tmp/meta.db /mnt/mine
+      $juicefs format sqlite3:///tmp/mine.db mine --bucket /tmp/mine
+      $juicefs mount -d sqlite3:///tmp/mine.db /mnt/mine
     With Redis and S3: juicefs format --help
     On Kubernetes:     make demo-kubernetes, docs/kubernetes.md
 EOF
