@@ -69,6 +69,8 @@ pub(crate) struct DirStatDeltas {
     pending: Mutex<HashMap<Ino, DirStat>>,
     /// Of these it is unknown whether a movement was committed: they are counted anew.
     doubtful: Mutex<HashSet<Ino>>,
+    /// Held while what was taken is not yet written or put back: the end of a session waits for it.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl DirStatDeltas {
@@ -161,6 +163,7 @@ impl Meta {
     }
 
     async fn flush_dir_stats(&self) -> Result<()> {
+        let _turn = self.dir_stats.writing.lock().await;
         let directories = self.dir_stats.take();
         let mut failure = None;
         // What came and went in one second leaves no sum, but a record that is missing is still made: the peer's

@@ -17,7 +17,7 @@ use crate::port::{
     Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, MaybeNode, NewVolume, Receipt, Scan, Sequence,
 };
 use crate::request::NewNode;
-use crate::types::{Attr, Ino, Usage};
+use crate::types::{Attr, DirStat, Ino, Usage};
 
 /// What happens to the next reads and commits, in order; `None` = nothing.
 struct Failing {
@@ -258,6 +258,24 @@ async fn a_commit_that_may_have_happened_has_its_directory_counted_anew() {
     assert!(matches!(meta.flush_statistics().await, Ok(()) | Err(Error::InDoubt(_))));
     meta.flush_statistics().await.unwrap();
     super::audit::audit(&*volume.engine, &[&meta]).await;
+}
+
+/// A session that ends while its last second is being written does not lose it.
+#[tokio::test]
+async fn a_flush_of_statistics_waits_for_the_one_under_way() {
+    let volume = Volume::new().await;
+    let (engine, meta) = Failing::mount(&volume).await;
+    meta.flush_statistics().await.unwrap();
+    touch(&meta, "f").await.unwrap();
+    // The first meets an engine that is away at its commit, and pauses.
+    engine.plan([None, down()]);
+    let last = async {
+        meta.flush_statistics().await.unwrap();
+        volume.engine.read(&[Get::DirStat { ino: Ino::ROOT }]).await.unwrap()
+    };
+    let (first, got) = tokio::join!(meta.flush_statistics(), last);
+    first.unwrap();
+    assert!(matches!(got[..], [Got::DirStat(Some(DirStat { inodes: 2, .. }))]), "{got:?}");
 }
 
 #[tokio::test]
