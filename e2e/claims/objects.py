@@ -71,7 +71,7 @@ def by_host(folder):
                 $binary mount -d --no-usage-report --backup-meta 0 --log {folder}/log --cache-dir memory {meta} {where}
                 [ -e {where}/f ] || head -c 300000 /dev/urandom >{where}/f
                 sha256sum <{where}/f
-                umount {where}
+                until umount {where}; do sleep 0.2; done
             done"""
         text = subprocess.run([os.path.join(HERE, "hosts.sh"), "127.0.0.1", "s3.test", "bkt.s3.test", "--", "bash", "-c", script], capture_output=True, text=True, timeout=100)
         sums = [line for line in text.stdout.splitlines() if line.endswith(" -")]

@@ -90,7 +90,8 @@ class Volume:
 
     def umount(self, where):
         server = self.server(where)
-        run("umount", where, check=True)
+        # A descriptor of a process that has just ended may still be on its way out.
+        until(f"{where} is unmounted", lambda: run("umount", where)[0] == 0)
         until(f"the process of {where} ends", lambda: not os.path.exists(f"/proc/{server}"), 30)
 
     def server(self, where):
