@@ -185,6 +185,8 @@ pub struct SlicesDone {
     pub attr: Attr,
     /// As in [`WriteDone`].
     pub mtime_before: crate::types::Time,
+    /// And its ctime, which nobody can set back.
+    pub ctime_before: crate::types::Time,
     /// Length of its chunk's list after each slice, in their order.
     pub slices: Vec<u32>,
 }

@@ -161,6 +161,8 @@ impl Core {
                 let mut state = file.state();
                 state.dirty.items.drain(..count);
                 state.lose(errno);
+                drop(state);
+                self.invalidations.inode(file.ino);
             }
             file.progress.notify_waiters();
         }

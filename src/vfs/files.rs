@@ -27,14 +27,28 @@ const LISTS_CLOSED_MAX: usize = 4;
 /// After an `open` told the kernel to drop its pages, others say so too for this long: theirs may be read first.
 const DROPPING: Duration = Duration::from_millis(100);
 
-/// What changes with every change of a file's data.
+/// What changes with every change of a file's data. The ctime is what nobody can set back: `cp -p` and
+/// `rsync --inplace -t` leave other bytes under the same mtime and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
+    shape: Shape,
+    ctime: Time,
+}
+
+impl Version {
+    pub(crate) fn of(attr: &Attr) -> Self {
+        Self { shape: Shape::of(attr), ctime: attr.ctime }
+    }
+}
+
+/// The attributes by which the kernel judges its own pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
     mtime: Time,
     length: u64,
 }
 
-impl Version {
+impl Shape {
     pub(crate) fn of(attr: &Attr) -> Self {
         Self { mtime: attr.mtime, length: attr.length }
     }
@@ -106,9 +120,13 @@ impl FileState {
 
     /// An own change of attributes that leaves the data as it is; its mtime may be new.
     pub(crate) fn attributes_changed(&mut self, attr: Attr, tick: u64) {
-        if self.lists_of != Some(Version::of(&attr)) {
+        let version = Version::of(&attr);
+        let Some(known) = self.lists_of.filter(|known| known.shape == version.shape) else {
             return self.changed(attr, tick);
-        }
+        };
+        // The new ctime is our own doing: what we know of the data stays right.
+        self.lists_of = Some(version);
+        self.pages_of = self.pages_of.filter(|pages| *pages == known).map(|_| version);
         self.attr = Some(attr);
         self.asked_at = tick;
         self.changed_at = tick;
@@ -116,10 +134,11 @@ impl FileState {
 
     /// Dirty slices of ours are in the metadata now.
     pub(crate) fn committed(&mut self, writes: &[SliceWrite], done: &SlicesDone, tick: u64) {
-        let before = done.mtime_before;
+        let before =
+            |known: &Version| known.shape.mtime == done.mtime_before && known.ctime == done.ctime_before;
         let version = Version::of(&done.attr);
         self.epoch += 1;
-        if self.lists_of.is_some_and(|known| known.mtime == before) {
+        if self.lists_of.as_ref().is_some_and(before) {
             for (at, write) in writes.iter().enumerate() {
                 let records = done.slices.get(at).map_or(0, |records| *records as usize);
                 match self.lists.get_mut(&write.indx) {
@@ -131,7 +150,7 @@ impl FileState {
             self.lists.clear();
         }
         self.lists_of = Some(version);
-        self.pages_of = self.pages_of.filter(|pages| pages.mtime == before).map(|_| version);
+        self.pages_of = self.pages_of.filter(before).map(|_| version);
         self.attr = Some(done.attr);
         self.asked_at = tick;
         self.changed_at = tick;
@@ -209,8 +228,9 @@ impl FileState {
         self.lists.clear();
     }
 
-    /// A write that was acknowledged is lost.
+    /// A write that was acknowledged is lost; the kernel's pages still show it.
     pub(crate) fn lose(&mut self, errno: Errno) {
+        self.pages_of = None;
         self.fault = Fault { seq: self.fault.seq + 1, errno: Some(errno), is_told: false };
     }
 }

@@ -4,7 +4,7 @@
 //! others must have the kernel forget first: it would read up to the end that it believes in, and append there.
 //! Notes are kept in two generations; one that was full makes every missing note count as unknown.
 
-use crate::files::Version;
+use crate::files::Shape;
 use juicefs_base::sync::Mutex;
 use juicefs_meta::Ino;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ const NOTES_MAX: usize = 50_000;
 
 #[derive(Default)]
 struct Generation {
-    notes: HashMap<Ino, Version>,
+    notes: HashMap<Ino, Shape>,
     is_full: bool,
 }
 
@@ -37,8 +37,8 @@ impl Told {
         Self { ttl, generations: Mutex::new(Generations { now, before, began: Instant::now() }) }
     }
 
-    /// The kernel is told this version.
-    pub(crate) fn note(&self, ino: Ino, version: Version) {
+    /// The kernel is told this shape.
+    pub(crate) fn note(&self, ino: Ino, shape: Shape) {
         if self.ttl.is_zero() {
             return;
         }
@@ -48,12 +48,12 @@ impl Told {
         if now.notes.len() >= NOTES_MAX && !now.notes.contains_key(&ino) {
             now.is_full = true;
         } else {
-            now.notes.insert(ino, version);
+            now.notes.insert(ino, shape);
         }
     }
 
-    /// Whether the kernel may believe anything but `version`; if so the caller has it forget.
-    pub(crate) fn is_outdated(&self, ino: Ino, version: Version) -> bool {
+    /// Whether the kernel may believe anything but `shape`; if so the caller has it forget.
+    pub(crate) fn is_outdated(&self, ino: Ino, shape: Shape) -> bool {
         if self.ttl.is_zero() {
             return false;
         }
@@ -61,7 +61,7 @@ impl Told {
         generations.turn(self.ttl);
         let Generations { now, before, .. } = &*generations;
         match now.notes.get(&ino).or_else(|| before.notes.get(&ino)) {
-            Some(told) => *told != version,
+            Some(told) => *told != shape,
             None => now.is_full || before.is_full,
         }
     }
@@ -85,23 +85,23 @@ mod tests {
     use super::*;
     use juicefs_meta::{Attr, Kind, Time};
 
-    fn version(length: u64) -> Version {
-        Version::of(&Attr { length, ..Attr::new(Kind::File, 0o644, 0, 0, Ino(1), Time::default()) })
+    fn shape(length: u64) -> Shape {
+        Shape::of(&Attr { length, ..Attr::new(Kind::File, 0o644, 0, 0, Ino(1), Time::default()) })
     }
 
     #[test]
     fn only_what_was_told_lately_can_be_outdated() {
         let told = Told::new(Duration::from_secs(1000));
-        assert!(!told.is_outdated(Ino(2), version(1)));
-        told.note(Ino(2), version(1));
-        assert!(!told.is_outdated(Ino(2), version(1)));
-        assert!(told.is_outdated(Ino(2), version(2)));
+        assert!(!told.is_outdated(Ino(2), shape(1)));
+        told.note(Ino(2), shape(1));
+        assert!(!told.is_outdated(Ino(2), shape(1)));
+        assert!(told.is_outdated(Ino(2), shape(2)));
         for ino in 0..NOTES_MAX as u64 + 10 {
-            told.note(Ino(ino + 10), version(1));
+            told.note(Ino(ino + 10), shape(1));
         }
-        assert!(told.is_outdated(Ino(9), version(1)), "it may have been told what did not fit");
+        assert!(told.is_outdated(Ino(9), shape(1)), "it may have been told what did not fit");
         let off = Told::new(Duration::ZERO);
-        off.note(Ino(2), version(1));
-        assert!(!off.is_outdated(Ino(2), version(2)));
+        off.note(Ino(2), shape(1));
+        assert!(!off.is_outdated(Ino(2), shape(2)));
     }
 }

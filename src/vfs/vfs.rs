@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::directory::Directories;
 use crate::error::Result;
 use crate::files::Files;
-use crate::files::Version;
+use crate::files::Shape;
 use crate::flusher;
 use crate::handles::Handles;
 use crate::invalidate::{Invalidate, Invalidations};
@@ -163,7 +163,7 @@ impl Vfs {
     /// These attributes go to the kernel.
     fn tells(&self, ino: Ino, attr: &Attr) {
         if attr.kind == Kind::File {
-            self.core.told.note(ino, Version::of(attr));
+            self.core.told.note(ino, Shape::of(attr));
         }
     }
 

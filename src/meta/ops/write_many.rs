@@ -87,7 +87,7 @@ impl Operation for WriteMany<'_> {
             }
         }
         txn.update_node(ino, &was, &now);
-        Ok(SlicesDone { attr: now, mtime_before: was.mtime, slices: Vec::new() })
+        Ok(SlicesDone { attr: now, mtime_before: was.mtime, ctime_before: was.ctime, slices: Vec::new() })
     }
 
     fn settle(&self, output: SlicesDone, receipt: &Receipt) -> SlicesDone {

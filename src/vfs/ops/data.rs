@@ -3,7 +3,7 @@
 use crate::answer::{Created, Opened};
 use crate::directory::Touch;
 use crate::error::{Result, stale};
-use crate::files::{File, Version};
+use crate::files::{File, Shape};
 use crate::handles::{FileHandle, Handle};
 use crate::special;
 use crate::vfs::Vfs;
@@ -32,7 +32,7 @@ impl Vfs {
             let attr = self.core.meta.open_file(caller, ino, flags).await.map_err(stale)?;
             let file = self.core.files.open(ino);
             let (attr, _) = { file.state().observe(attr, asked_at) };
-            if self.core.told.is_outdated(ino, Version::of(&attr)) {
+            if self.core.told.is_outdated(ino, Shape::of(&attr)) {
                 self.core.invalidations.attributes(ino).await;
             }
             self.opened(caller, file, flags).await

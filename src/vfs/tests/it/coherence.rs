@@ -174,6 +174,19 @@ async fn an_inode_that_is_gone_is_stale_and_an_open_file_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_bytes_under_the_same_time_and_length_are_seen() {
+    let world = World::new().await;
+    let (a, b) = (world.client().await, world.client().await);
+    let old = SetTime::At(Time { sec: 1_000_000, nsec: 0 });
+    for bytes in [b"AAAA", b"BBBB"] {
+        a.put("f", bytes).await;
+        let changes = SetAttr { mtime: Some(old), ..SetAttr::default() };
+        a.vfs.setattr(&caller(), a.ino("f").await, &changes, None, None).await.unwrap();
+        assert_eq!(b.cat("f").await, bytes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_set_after_a_write_is_not_overwritten_by_its_commit() {
     let world = World::new().await;
     let (a, b) = (world.client().await, world.client().await);
