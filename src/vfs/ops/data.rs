@@ -169,7 +169,7 @@ impl Vfs {
     /// # Errors
     /// What a write was lost to, once per handle; EBADF.
     pub async fn flush(&self, ino: Ino, fh: u64) -> Result<()> {
-        self.count(FileOp::Flush, self.store_all(ino, fh)).await
+        self.count(FileOp::Flush, self.store_all(ino, fh, false)).await
     }
 
     /// As [`Self::flush`], and the metadata survives a power cut of its host.
@@ -178,19 +178,20 @@ impl Vfs {
     /// As [`Self::flush`].
     pub async fn fsync(&self, ino: Ino, fh: u64) -> Result<()> {
         self.count(FileOp::Fsync, async {
-            self.store_all(ino, fh).await?;
+            self.store_all(ino, fh, true).await?;
             Ok(self.core.meta.engine().sync().await?)
         })
         .await
     }
 
-    async fn store_all(&self, ino: Ino, fh: u64) -> Result<()> {
+    /// `for_readers`: also what others wrote, through a handle that only reads (`fsync`).
+    async fn store_all(&self, ino: Ino, fh: u64, for_readers: bool) -> Result<()> {
         let handle = match self.handles.get(fh) {
             Some(Handle::File(handle)) if handle.file.ino == ino => handle,
             Some(Handle::Text(_) | Handle::Dir(_)) => return Ok(()),
             _ => return Err(Errno::EBADF.into()),
         };
-        if !handle.flags.writes() {
+        if !handle.flags.writes() && !for_readers {
             return Ok(());
         }
         self.core.flush(&handle.file).await;
