@@ -8,9 +8,12 @@ use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold};
 use crate::request::RenameFlags;
 use crate::rules;
-use crate::txn::{Operation, OrNoEntry, Txn};
+use crate::txn::{NodeOf, Operation, OrNoEntry, Txn};
 use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, flags};
 use crate::usage::{negated, share_of};
+
+/// Levels above a place that are looked at; a path of the kernel has 2048 names at most.
+const DEPTH_MAX: usize = 4096;
 
 impl Meta {
     /// Moves a name; what it replaces goes the way of an unlinked node. Answers the moved node. Two names of one
@@ -113,9 +116,18 @@ impl Operation for Rename<'_> {
         if how.has(RenameFlags::NOREPLACE) && replaced.is_some() {
             return Err(Errno::EEXIST.into());
         }
-        // One level up; the kernel knows the rest.
         if edge.ino == dst || edge.ino == dst_node.parent {
             return Err(Errno::EPERM.into());
+        }
+        if edge.kind == Kind::Directory && src != dst {
+            check_not_below(txn, edge.ino, dst_node.parent).await?;
+        }
+        if let Some(other) = replaced
+            && how.has(RenameFlags::EXCHANGE)
+            && other.kind == Kind::Directory
+            && src != dst
+        {
+            check_not_below(txn, other.ino, src_node.parent).await?;
         }
 
         let mut gets = vec![Get::Node { ino: edge.ino, hold: Hold::Update }];
@@ -161,6 +173,26 @@ impl Operation for Rename<'_> {
         victim.remove(self.meta, txn, found).await;
         Ok((edge.ino, now))
     }
+}
+
+/// A directory may not move below itself. The kernel looks, but only at the tree as this mount last saw it: another
+/// client may have moved the place meanwhile. Every directory up to the root is held, so that two such moves conflict.
+/// Costs a flush a level.
+///
+/// # Errors
+/// EINVAL when `at`, a directory above the new place, is `moved` or lies below it; ELOOP in a tree without an end.
+async fn check_not_below(txn: &mut Txn<'_>, moved: Ino, mut at: Ino) -> Result<()> {
+    for _ in 0..DEPTH_MAX {
+        if at == moved {
+            return Err(Errno::EINVAL.into());
+        }
+        if at == Ino::ROOT || at.is_trash() {
+            return Ok(());
+        }
+        let (node,) = txn.read((NodeOf(at, Hold::Guard),)).await?;
+        at = node.or_no_entry()?.parent;
+    }
+    Err(Errno::ELOOP.into())
 }
 
 fn edge(got: Option<Got>) -> Option<Edge> {

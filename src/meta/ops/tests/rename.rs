@@ -141,3 +141,23 @@ async fn sticky_directories_and_foreign_directories_stay_put() {
     refused(moved, Errno::EACCES);
     volume.meta.rename(&user(7), Ino::ROOT, &name("foreign"), Ino::ROOT, &name("x"), PLAIN).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_directory_never_moves_below_itself() {
+    let volume = Volume::new().await;
+    let a = volume.mkdir(Ino::ROOT, "a").await;
+    let x = volume.mkdir(a, "x").await;
+    let b = volume.mkdir(Ino::ROOT, "b").await;
+    let y = volume.mkdir(b, "y").await;
+    let z = volume.mkdir(y, "z").await;
+    // As another client's kernel would let it through: it still sees `a` at the root.
+    rename(&volume, (Ino::ROOT, "a"), (y, "a"), PLAIN).await.unwrap();
+    refused(rename(&volume, (Ino::ROOT, "b"), (x, "b"), PLAIN).await, Errno::EINVAL);
+    volume.mkdir(x, "other").await;
+    for (from, to) in [((Ino::ROOT, "b"), (x, "other")), ((x, "other"), (Ino::ROOT, "b"))] {
+        refused(rename(&volume, from, to, RenameFlags::EXCHANGE).await, Errno::EINVAL);
+    }
+    rename(&volume, (y, "z"), (x, "z"), PLAIN).await.unwrap();
+    assert_eq!(volume.attr(z).await.parent, x);
+    volume.audit().await;
+}
