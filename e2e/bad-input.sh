@@ -78,26 +78,26 @@ s3keys=(env ACCESS_KEY=ACCESSKEY0 SECRET_KEY=secretkey0)
 for command in "format" "mount" "status" "fsck" "gc"; do
     arguments=() && [ "$command" = format ] && arguments=(badvol --bucket "$w/data")
     [ "$command" = mount ] && arguments=("$w/mnt" -d --log "$w/log")
-    refuses "wrong password, $command" 5 "127.0.0.1:$port|password|META_PASSWORD" "$jfs" "$command" "redis://:canary@127.0.0.1:$port/1" "${arguments[@]}"
-    refuses "no password, $command" 5 "127.0.0.1:$port|password|META_PASSWORD" "$jfs" "$command" "redis://127.0.0.1:$port/1" "${arguments[@]}"
-    refuses "unreachable database, $command" 5 "127.0.0.1:$nobody|refused|is redis-server running" "$jfs" "$command" "redis://:canary@127.0.0.1:$nobody/1" "${arguments[@]}"
-    refuses "no volume in Redis, $command" 5 "$([ "$command" = format ] && echo 'not supported yet' || echo 'juicefs format')" "$jfs" "$command" "$right/1" "${arguments[@]}" $([ "$command" = format ] && echo --storage oss)
+    refuses "wrong password, $command" 20 "127.0.0.1:$port|password|META_PASSWORD" "$jfs" "$command" "redis://:canary@127.0.0.1:$port/1" "${arguments[@]}"
+    refuses "no password, $command" 20 "127.0.0.1:$port|password|META_PASSWORD" "$jfs" "$command" "redis://127.0.0.1:$port/1" "${arguments[@]}"
+    refuses "unreachable database, $command" 20 "127.0.0.1:$nobody|refused|is redis-server running" "$jfs" "$command" "redis://:canary@127.0.0.1:$nobody/1" "${arguments[@]}"
+    refuses "no volume in Redis, $command" 20 "$([ "$command" = format ] && echo 'not supported yet' || echo 'juicefs format')" "$jfs" "$command" "$right/1" "${arguments[@]}" $([ "$command" = format ] && echo --storage oss)
 done
 slow=()
 refuses "a database that says nothing" 65 "127.0.0.1:$mute|check" "$jfs" status "redis://:canary@127.0.0.1:$mute/1" & slow+=($!)
 refuses "a database that says nothing, mount" 65 "127.0.0.1:$mute|check" "${mount[@]}" "redis://:canary@127.0.0.1:$mute/1" "$w/mnt1" & slow+=($!)
 refuses "a store that says nothing" 65 "127.0.0.1:$mute|is the server up" env SECRET_KEY=canary ACCESS_KEY=K "$jfs" format "sqlite3://$w/a.db" badvol --storage s3 --bucket "http://127.0.0.1:$mute/b" & slow+=($!)
 for meta in "sqlite3://$w/a.db" "$right/2"; do
-    refuses "wrong S3 key, ${meta%%:*}" 5 "denied|access key" env SECRET_KEY=canary ACCESS_KEY=NOSUCHKEY "$jfs" format "$meta" badvol --storage s3 --bucket "http://127.0.0.1:$s3/b"
-    refuses "wrong S3 secret, ${meta%%:*}" 5 "denied|secret key" env SECRET_KEY=canary ACCESS_KEY=ACCESSKEY0 "$jfs" format "$meta" badvol --storage s3 --bucket "http://127.0.0.1:$s3/b"
+    refuses "wrong S3 key, ${meta%%:*}" 20 "denied|access key" env SECRET_KEY=canary ACCESS_KEY=NOSUCHKEY "$jfs" format "$meta" badvol --storage s3 --bucket "http://127.0.0.1:$s3/b"
+    refuses "wrong S3 secret, ${meta%%:*}" 20 "denied|secret key" env SECRET_KEY=canary ACCESS_KEY=ACCESSKEY0 "$jfs" format "$meta" badvol --storage s3 --bucket "http://127.0.0.1:$s3/b"
     refuses "unreachable store, ${meta%%:*}" 25 "127.0.0.1:$nobody|is the server up" env SECRET_KEY=canary ACCESS_KEY=K "$jfs" format "$meta" badvol --storage s3 --bucket "http://127.0.0.1:$nobody/b"
 done
-refuses "unknown storage" 10 "nonsense|use" "$jfs" format "sqlite3://$w/a.db" badvol --storage nonsense --bucket x
-refuses "storage of the peer" 10 "not supported yet" "$jfs" format "sqlite3://$w/a.db" badvol --storage oss --bucket x
-refuses "bad volume name" 10 "Bad_Name|3 to 63" "$jfs" format "sqlite3://$w/a.db" Bad_Name --bucket "$w/data"
-refuses "unknown engine" 10 "nonsense" "$jfs" status nonsense://x
-refuses "no volume" 10 "not formatted|juicefs format" "$jfs" status "sqlite3://$w/a.db"
-refuses "mount of no volume" 10 "holds no volume|juicefs format" "$jfs" mount -d --log "$w/log" "sqlite3://$w/a.db" "$w/mnt"
+refuses "unknown storage" 20 "nonsense|use" "$jfs" format "sqlite3://$w/a.db" badvol --storage nonsense --bucket x
+refuses "storage of the peer" 20 "not supported yet" "$jfs" format "sqlite3://$w/a.db" badvol --storage oss --bucket x
+refuses "bad volume name" 20 "Bad_Name|3 to 63" "$jfs" format "sqlite3://$w/a.db" Bad_Name --bucket "$w/data"
+refuses "unknown engine" 20 "nonsense" "$jfs" status nonsense://x
+refuses "no volume" 20 "not formatted|juicefs format" "$jfs" status "sqlite3://$w/a.db"
+refuses "mount of no volume" 20 "holds no volume|juicefs format" "$jfs" mount -d --log "$w/log" "sqlite3://$w/a.db" "$w/mnt"
 wait "${slow[@]}" # before something is written
 
 # A volume on each engine, its data in S3, and what can be wrong with it.
@@ -118,37 +118,37 @@ for engine in sqlite redis; do
         for key in $(redis 3 keys '*'); do redis 3 copy "$key" "$key" db 5 >/dev/null; done
         redis 3 get setting | sed "s,/$name\",/nosuch\"," | redis 5 -x set setting >/dev/null
     fi
-    refuses "other volume in the database, $engine" 5 "$name|other|another database" "$jfs" format "$good" other --bucket "$w/data"
-    refuses "block size can't change, $engine" 5 "block size|4096|1024|another database" "$jfs" format "$good" $name --block-size 1M
+    refuses "other volume in the database, $engine" 20 "$name|other|another database" "$jfs" format "$good" other --bucket "$w/data"
+    refuses "block size can't change, $engine" 20 "block size|4096|1024|another database" "$jfs" format "$good" $name --block-size 1M
     for command in "mount -d --log $w/log $nobucket $w/mnt" "fsck $nobucket" "gc $nobucket"; do
-        refuses "bucket that does not exist, ${command%% *}, $engine" 5 "nosuch at http://127.0.0.1:$s3|does not exist|create it" "$jfs" $command
+        refuses "bucket that does not exist, ${command%% *}, $engine" 20 "nosuch at http://127.0.0.1:$s3|does not exist|create it" "$jfs" $command
     done
-    refuses "mount with the wrong key, $engine" 5 "$name at http://127.0.0.1:$s3|denied|check" env SECRET_KEY=canary ACCESS_KEY=NOSUCHKEY "${mount[@]}" "$good" "$w/mnt"
+    refuses "mount with the wrong key, $engine" 20 "$name at http://127.0.0.1:$s3|denied|check" env SECRET_KEY=canary ACCESS_KEY=NOSUCHKEY "${mount[@]}" "$good" "$w/mnt"
     refuses "store that must answer, $engine" 20 "127.0.0.1:$nobody" "${mount[@]}" "$good" "$w/mnt" --check-storage --bucket "http://127.0.0.1:$nobody/$name"
-    refuses "mount flag not there yet, $engine" 5 "writeback|not supported yet|leave it out" "${mount[@]}" "$good" "$w/mnt" --writeback
-    refuses "mount flag unknown, $engine" 5 "nonsense" bash -c "${mount[*]} $good $w/mnt --nonsense 2>&1 | sed 's/^error/FATAL/'; exit 1"
-    refuses "bad cache size, $engine" 5 "cache-size|12Q|write a number" "${mount[@]}" "$good" "$w/mnt" --cache-size 12Q
+    refuses "mount flag not there yet, $engine" 20 "writeback|not supported yet|leave it out" "${mount[@]}" "$good" "$w/mnt" --writeback
+    refuses "mount flag unknown, $engine" 20 "nonsense" bash -c "${mount[*]} $good $w/mnt --nonsense 2>&1 | sed 's/^error/FATAL/'; exit 1"
+    refuses "bad cache size, $engine" 20 "cache-size|12Q|write a number" "${mount[@]}" "$good" "$w/mnt" --cache-size 12Q
     touch "$w/file"
-    refuses "mount point is a file, $engine" 5 "$w/file|not a directory|name one" "${mount[@]}" "$good" "$w/file"
+    refuses "mount point is a file, $engine" 20 "$w/file|not a directory|name one" "${mount[@]}" "$good" "$w/file"
     mkdir -p "$w/ro" && mount -t tmpfs -o ro none "$w/ro"
-    refuses "read-only cache directory, $engine" 5 "$w/ro|Read-only|--cache-dir" "${mount[@]}" --cache-dir "$w/ro/cache" "$good" "$w/mnt"
+    refuses "read-only cache directory, $engine" 20 "$w/ro|Read-only|--cache-dir" "${mount[@]}" --cache-dir "$w/ro/cache" "$good" "$w/mnt"
     umount "$w/ro"
     # A mount that writes nothing by itself.
     must "${mount[@]}" --cache-dir "$w/cache" "$good" "$w/mnt" --read-only
-    refuses "mount point in use, $engine" 5 "$w/mnt|umount" "${mount[@]}" --cache-dir "$w/cache" "$good" "$w/mnt"
+    refuses "mount point in use, $engine" 20 "$w/mnt|umount" "${mount[@]}" --cache-dir "$w/cache" "$good" "$w/mnt"
     exec 9<"$w/mnt"
-    refuses "busy umount, $engine" 5 "busy|fuser" "$jfs" umount "$w/mnt"
+    refuses "busy umount, $engine" 20 "busy|fuser" "$jfs" umount "$w/mnt"
     exec 9<&-
     must "$jfs" umount "$w/mnt"
-    refuses "not mounted, $engine" 5 "$w/mnt|not mounted|findmnt" "$jfs" umount "$w/mnt"
+    refuses "not mounted, $engine" 20 "$w/mnt|not mounted|findmnt" "$jfs" umount "$w/mnt"
     for command in "mount -d --log $w/log $newer $w/mnt" "status $newer" "format $newer $name --bucket $w/data" "config $newer --trash-days 3" "fsck $newer" "gc $newer"; do
-        refuses "newer volume, ${command%% *}, $engine" 5 "version 2|newer client" "$jfs" $command
+        refuses "newer volume, ${command%% *}, $engine" 20 "version 2|newer client" "$jfs" $command
     done
 done
 mkdir -p "$w/data2/goodvol/chunks" && echo x >"$w/data2/goodvol/chunks/x"
-refuses "store of another volume" 5 "not empty|another volume name" bash -c "$jfs format sqlite3://$w/b.db goodvol --bucket $w/data2"
+refuses "store of another volume" 20 "not empty|another volume name" bash -c "$jfs format sqlite3://$w/b.db goodvol --bucket $w/data2"
 must "$jfs" --quiet format "sqlite3://$w/infile.db" infile --bucket "$w/data3" && mv "$w/data3" "$w/elsewhere"
-refuses "folder that does not exist, mount" 5 "file://$w/data3/|does not exist|create it" "${mount[@]}" "sqlite3://$w/infile.db" "$w/mnt"
+refuses "folder that does not exist, mount" 20 "file://$w/data3/|does not exist|create it" "${mount[@]}" "sqlite3://$w/infile.db" "$w/mnt"
 for path in "$w/data" "$w/data3" "$w/b.db" "$w/a.db"; do [ -e "$path" ] && say "FAIL  $path was made"; done
 
 JUICEFS=$jfs AUDIT=true "$cache/venv/bin/python" "$here/faults/damaged.py" | tee "$w/damaged.said"

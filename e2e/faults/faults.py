@@ -26,8 +26,15 @@ class Servers:
     """A Redis and an S3 server; every case has a database and a volume of its own on them."""
 
     def __init__(self, folder):
-        os.makedirs(folder)
-        self.redis, self.s3, self.databases = Redis(folder), S3(folder), 0
+        for place in ("first", "second"):
+            os.makedirs(os.path.join(folder, place))
+        self.redis, self.databases = Redis(folder), 0
+        try:
+            self.s3 = S3(os.path.join(folder, "first"))
+        except RuntimeError as failure:
+            # Somebody took one of its many ports between their choice and its start.
+            print(f"      an S3 server starts again: {str(failure)[-200:]}", flush=True)
+            self.s3 = S3(os.path.join(folder, "second"))
 
     def meta(self):
         self.databases += 1
