@@ -119,16 +119,7 @@ impl Operation for Rename<'_> {
         if edge.ino == dst || edge.ino == dst_node.parent {
             return Err(Errno::EPERM.into());
         }
-        if edge.kind == Kind::Directory && src != dst {
-            check_not_below(txn, edge.ino, dst_node.parent).await?;
-        }
-        if let Some(other) = replaced
-            && how.has(RenameFlags::EXCHANGE)
-            && other.kind == Kind::Directory
-            && src != dst
-        {
-            check_not_below(txn, other.ino, src_node.parent).await?;
-        }
+        self.check_tree(txn, (edge, &src_node), (replaced, &dst_node)).await?;
 
         let mut gets = vec![Get::Node { ino: edge.ino, hold: Hold::Update }];
         let victim = replaced.map(|edge| Victim { parent: dst, name: dst_name, edge, trash: self.trash });
@@ -203,6 +194,26 @@ fn edge(got: Option<Got>) -> Option<Edge> {
 }
 
 impl Rename<'_> {
+    /// Neither what moves nor what comes back in exchange may end up below itself.
+    async fn check_tree(
+        &self,
+        txn: &mut Txn<'_>,
+        (edge, src): (Edge, &Attr),
+        (replaced, dst): (Option<Edge>, &Attr),
+    ) -> Result<()> {
+        if self.src == self.dst {
+            return Ok(());
+        }
+        if edge.kind == Kind::Directory {
+            check_not_below(txn, edge.ino, dst.parent).await?;
+        }
+        let is_exchange = self.how.has(RenameFlags::EXCHANGE);
+        match replaced.filter(|other| is_exchange && other.kind == Kind::Directory) {
+            Some(other) => check_not_below(txn, other.ino, src.parent).await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether the moved node may leave its directory, and change its parent.
     fn check_node(&self, sides: &Sides) -> Result<()> {
         rules::check_remove(self.caller, &sides.src, &sides.node)?;
