@@ -332,6 +332,8 @@ def secrets(folder, redis):
     shown = show(waiting.pid, "cmdline")
     waiting.kill(), waiting.wait()
     check("secrets in arguments of a running command are not to be seen", (seen or "deafvol" not in shown) and [seen, shown])
+    said = Said(OURS, "status", "sqlite3://x", f"redis://u:{CANARY}@h/1").all
+    check("an argument too many shows no secret", (CANARY in said or "unexpected argument" not in said) and said)
     for name in ("META_PASSWORD", "REDIS_PASSWORD"):
         check(f"{name} opens a bare host", Said(OURS, "status", f"127.0.0.1:{redis.port}/1", env={name: CANARY}).code)
     with open(folder + "/password", "w") as f:

@@ -51,6 +51,18 @@ pub fn mask_arguments(arguments: &[OsString], flags: &[&str]) -> io::Result<()> 
     overwrite("cmdline", ARGUMENTS_FIELD, b'*', |bytes| secrets_of(bytes, flags))
 }
 
+/// `text` with stars for the secrets of `arguments`, for what repeats an argument as it was given.
+#[must_use]
+pub fn hide_arguments(text: &str, arguments: &[OsString], flags: &[&str]) -> String {
+    let given = arguments.iter().map(|argument| argument.as_encoded_bytes()).collect::<Vec<_>>().join(&0);
+    secrets_of(&given, flags).into_iter().fold(text.to_owned(), |text, range| {
+        match std::str::from_utf8(&given[range]) {
+            Ok(secret) if !secret.is_empty() => text.replace(secret, "****"),
+            _ => text,
+        }
+    })
+}
+
 fn overwrite(
     shown: &str,
     start_field: usize,
@@ -131,6 +143,13 @@ fn password_of(url: &[u8]) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_that_repeats_an_argument_shows_no_secret() {
+        let arguments = ["status", "redis://u:pass:w@h/1", "--secret-key", "key"].map(OsString::from);
+        let said = hide_arguments("unexpected 'redis://u:pass:w@h/1' and 'key'", &arguments, &["secret-key"]);
+        assert_eq!(said, "unexpected 'redis://u:****@h/1' and '****'");
+    }
 
     fn masked(text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();

@@ -47,9 +47,12 @@ fn run(arguments: &[OsString], environment: &Environment) -> anyhow::Result<Exit
         tree.print_help()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let arguments = args::go_flags::rewrite(arguments, &tree).map_err(anyhow::Error::msg)?;
+    let hidden =
+        |text: &str| juicefs_base::secrets::hide_arguments(text, arguments, environment::SECRET_FLAGS);
+    let rewritten =
+        args::go_flags::rewrite(arguments, &tree).map_err(|sentence| anyhow::anyhow!(hidden(&sentence)))?;
     let parsed =
-        tree.try_get_matches_from(arguments).and_then(|matches| match args::not_yet::answer(&matches) {
+        tree.try_get_matches_from(rewritten).and_then(|matches| match args::not_yet::answer(&matches) {
             Some(sentence) => Ok(Err(sentence)),
             None => args::Cli::from_arg_matches(&matches).map(Ok),
         });
@@ -61,7 +64,11 @@ fn run(arguments: &[OsString], environment: &Environment) -> anyhow::Result<Exit
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            error.print()?;
+            let text = error.to_string();
+            match hidden(&text) {
+                shown if shown == text => error.print()?,
+                shown => print_error(&shown),
+            }
             Ok(match error.kind() {
                 ErrorKind::DisplayHelp => ExitCode::SUCCESS,
                 ErrorKind::InvalidSubcommand => ExitCode::from(UNKNOWN_COMMAND),
@@ -69,6 +76,11 @@ fn run(arguments: &[OsString], environment: &Environment) -> anyhow::Result<Exit
             })
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the error of a command belongs on standard error, logging or not")]
+fn print_error(text: &str) {
+    eprintln!("{text}");
 }
 
 /// The last word on standard error, in the form of a log line so that scripts find it by `<FATAL>`.
