@@ -40,7 +40,23 @@ impl Adapter {
         self.run_repeated("read", question, reply, async move { vfs.read(ino, fh, offset, size).await });
     }
 
-    pub(crate) fn write(&self, ino: Ino, fh: u64, offset: u64, data: &[u8], reply: impl Answer<u32>) {
+    /// `kills_suid`: on handles that only append, the kernel leaves taking suid and sgid away to us.
+    pub(crate) fn write(
+        &self,
+        (ino, fh): (Ino, u64),
+        offset: u64,
+        data: &[u8],
+        kills_suid: bool,
+        reply: impl Answer<u32>,
+    ) {
+        if kills_suid && self.vfs.may_have_suid(ino, fh) {
+            let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
+            return self.run(
+                "write",
+                reply,
+                async move { vfs.write_without_suid(ino, fh, offset, &data).await },
+            );
+        }
         if let Some(written) = self.vfs.try_write(ino, fh, offset, data) {
             return reply.answer(written.map_err(|error| errno("write", &error)));
         }

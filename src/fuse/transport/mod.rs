@@ -41,7 +41,8 @@ fn time_or_now(time: TimeOrNow) -> Option<juicefs_vfs::Time> {
 
 impl Transport {
     /// Capabilities taken when the kernel has them. Left out on purpose: WRITEBACK_CACHE (other clients would
-    /// see stale lengths), HANDLE_KILLPRIV (the kernel strips suid and sgid itself and sends the mode),
+    /// see stale lengths), HANDLE_KILLPRIV (the kernel strips suid and sgid itself and sends the mode, but for direct
+    /// writes, which carry a flag),
     /// ATOMIC_O_TRUNC (the open would cut a running program before the kernel refuses it with ETXTBSY),
     /// EXPORT_SUPPORT and POSIX_ACL (not done), DONT_MASK (the kernel applies the umask) unless a mask is set.
     fn capabilities(&self) -> InitFlags {
@@ -234,12 +235,13 @@ impl Filesystem for Transport {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         _flags: OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.0.write(Ino(ino.0), fh.0, offset, data, reply);
+        let kills_suid = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        self.0.write((Ino(ino.0), fh.0), offset, data, kills_suid, reply);
     }
 
     fn flush(

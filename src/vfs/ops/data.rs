@@ -11,7 +11,7 @@ use bytes::Bytes;
 use juicefs_base::Errno;
 use juicefs_base::metrics::FileOp;
 use juicefs_base::sync::Mutex;
-use juicefs_meta::{Caller, Ino, Name, OpenFlags};
+use juicefs_meta::{Caller, Ino, Name, OpenFlags, SetAttr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -145,6 +145,23 @@ impl Vfs {
             Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
         })
         .await
+    }
+
+    /// Whether the file may have suid or sgid bits, which a write by somebody without CAP_FSETID takes away.
+    #[must_use]
+    pub fn may_have_suid(&self, ino: Ino, fh: u64) -> bool {
+        let handle = self.handles.file(fh).filter(|handle| handle.file.ino == ino);
+        handle.is_some_and(|handle| handle.file.state().attr.is_none_or(|attr| attr.mode & 0o6000 != 0))
+    }
+
+    /// [`Self::write`] by somebody who takes suid and sgid away.
+    ///
+    /// # Errors
+    /// As [`Self::write`] and [`Self::setattr`].
+    pub async fn write_without_suid(&self, ino: Ino, fh: u64, off: u64, data: &[u8]) -> Result<u32> {
+        let set = SetAttr { clear_suid: true, ..SetAttr::default() };
+        self.setattr(&Caller::internal(), ino, &set, None, None).await?;
+        self.write(ino, fh, off, data).await
     }
 
     /// [`Self::write`] if memory can take `data` at once; `None` when it has to wait, and then nothing happened.

@@ -271,6 +271,23 @@ fn a_squashed_root_is_somebody_else() {
 }
 
 #[test]
+fn a_write_by_somebody_else_takes_suid_and_sgid_away() {
+    let volume = Volume::new("suid");
+    let mounted = volume.mount();
+    for how in [">", ">>", "1<>"] {
+        let path = mounted.path.join("tool");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).unwrap();
+        let script = format!("echo x {how} \"$0\"");
+        let mut writer = std::process::Command::new("setpriv");
+        writer.args(["--bounding-set=-fsetid", "sh", "-c", &script]).arg(&path);
+        assert!(writer.status().unwrap().success());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o777, "{how}");
+    }
+    mounted.end();
+}
+
+#[test]
 fn a_subdir_is_the_root_of_its_mount() {
     let volume = Volume::new("subdir");
     let mounted = volume.mount();
