@@ -49,20 +49,18 @@ impl Adapter {
         kills_suid: bool,
         reply: impl Answer<u32>,
     ) {
-        if kills_suid && self.vfs.may_have_suid(ino, fh) {
-            let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
-            return self.run(
-                "write",
-                reply,
-                async move { vfs.write_without_suid(ino, fh, offset, &data).await },
-            );
-        }
-        if let Some(written) = self.vfs.try_write(ino, fh, offset, data) {
+        let kills_suid = kills_suid && self.vfs.may_have_suid(ino, fh);
+        if !kills_suid && let Some(written) = self.vfs.try_write(ino, fh, offset, data) {
             return reply.answer(written.map_err(|error| errno("write", &error)));
         }
         let vfs = self.vfs.clone();
         let data = Bytes::copy_from_slice(data);
-        self.run("write", reply, async move { vfs.write(ino, fh, offset, &data).await });
+        self.run("write", reply, async move {
+            if kills_suid {
+                vfs.clear_suid(ino).await?;
+            }
+            vfs.write(ino, fh, offset, &data).await
+        });
     }
 
     /// One per close(2); reports what earlier writes failed with.

@@ -82,17 +82,7 @@ impl Take<'_> {
             let subdirs = -i32::from(is_directory);
             txn.update_node(parent, directory, &meta.touch(txn).directory(directory, subdirs));
         }
-        let goes_for_good = found.goes_for_good();
         victim.remove(meta, txn, found).await;
-        if is_directory {
-            let ino = edge.ino;
-            // One that lies in the trash keeps its statistics: another client may still add to them.
-            txn.change(if goes_for_good {
-                Change::DeleteDirRecords { ino }
-            } else {
-                Change::DeleteDirQuota { ino }
-            });
-        }
         Ok(())
     }
 }

@@ -152,15 +152,6 @@ impl Operation for Rename<'_> {
             _ => {}
         }
         let now = self.shift(txn, &sides, Some(victim.edge));
-        if victim.edge.kind == Kind::Directory {
-            let ino = victim.edge.ino;
-            // One that lies in the trash keeps its statistics; of one that is gone nothing is left.
-            txn.change(if found.goes_for_good() {
-                Change::DeleteDirRecords { ino }
-            } else {
-                Change::DeleteDirQuota { ino }
-            });
-        }
         victim.remove(self.meta, txn, found).await;
         Ok((edge.ino, now))
     }

@@ -26,13 +26,6 @@ pub(super) struct Found {
     trash: Option<(Ino, Name)>,
 }
 
-impl Found {
-    /// Whether the node vanishes with its last name rather than going to the trash.
-    pub(super) fn goes_for_good(&self) -> bool {
-        self.trash.is_none()
-    }
-}
-
 impl Victim<'_> {
     /// The rows to read; [`Self::found`] takes their answers in this order.
     pub(super) fn gets(&self, gets: &mut Vec<Get>) {
@@ -76,6 +69,14 @@ impl Victim<'_> {
     pub(super) async fn remove(&self, meta: &Meta, txn: &mut Txn<'_>, found: Found) {
         let Self { parent, edge, .. } = *self;
         let ino = edge.ino;
+        if edge.kind == Kind::Directory {
+            // One that lies in the trash keeps its statistics: another client may still add to them.
+            txn.change(if found.trash.is_none() {
+                Change::DeleteDirRecords { ino }
+            } else {
+                Change::DeleteDirQuota { ino }
+            });
+        }
         let Some(node) = found.node else {
             txn.after().dir_stats.push((parent, DirStat { length: 0, space: -4096, inodes: -1 }));
             return;

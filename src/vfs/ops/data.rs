@@ -154,14 +154,13 @@ impl Vfs {
         handle.is_some_and(|handle| handle.file.state().attr.is_none_or(|attr| attr.mode & 0o6000 != 0))
     }
 
-    /// [`Self::write`] by somebody who takes suid and sgid away.
+    /// Takes suid and sgid away, as a write by such somebody does before it.
     ///
     /// # Errors
-    /// As [`Self::write`] and [`Self::setattr`].
-    pub async fn write_without_suid(&self, ino: Ino, fh: u64, off: u64, data: &[u8]) -> Result<u32> {
+    /// As [`Self::setattr`].
+    pub async fn clear_suid(&self, ino: Ino) -> Result<()> {
         let set = SetAttr { clear_suid: true, ..SetAttr::default() };
-        self.setattr(&Caller::internal(), ino, &set, None, None).await?;
-        self.write(ino, fh, off, data).await
+        self.setattr(&Caller::internal(), ino, &set, None, None).await.map(drop)
     }
 
     /// [`Self::write`] if memory can take `data` at once; `None` when it has to wait, and then nothing happened.
