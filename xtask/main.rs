@@ -33,7 +33,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The root of the checkout that this tool was built from.
+/// The root of the checkout that cargo runs this tool for. Checkouts that share a target folder share the program as
+/// well, so that where it was built says nothing; without cargo it is all there is.
 fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the repository").to_path_buf()
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&xtask).parent().expect("xtask is a folder of the repository").to_path_buf()
 }

@@ -178,7 +178,7 @@ pub enum Change {
     DeleteDirRecords {
         ino: Ino,
     },
-    /// A replaced directory's quota and quota usage only (a rename moves it to the trash).
+    /// The quota and quota usage only, of a directory that moves to the trash.
     DeleteDirQuota {
         ino: Ino,
     },
