@@ -24,7 +24,7 @@ def exchange(a, b):
 
 
 os.mkdir(p("d")), os.mkdir(p("d", "sub")), os.mkdir(p("sgid")), os.chmod(p("sgid"), 0o2775), os.chown(p("sgid"), 5, 7)
-write(p("f"), b"x" * 5000), write(p("f"), b"y" * 100, 4000)
+write(p("f"), b"x" * 5000), write(p("f"), b"y" * 90, 4000)
 write(p("d", "g"), b"a" * 70000), os.truncate(p("d", "g"), 100), os.truncate(p("d", "g"), 200)
 write(p("big"), b"z" * 5, (64 << 20) - 5), write(p("big"), b"Z" * 5, 64 << 20), os.truncate(p("big"), 200 << 20), os.truncate(p("big"), 70 << 20)
 os.link(p("f"), p("d", "f2")), os.link(p("f"), p("f3"))
