@@ -1,6 +1,6 @@
 //! What must be true between records. Each check is one function that names what it finds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::snapshot::{DIRECTORY, DirStat, FILE, ROOT, SYMLINK, Snapshot, TRASH};
 
@@ -16,6 +16,8 @@ pub const NAMES: &[&str] = &[
     "dangling-parent",
     "entry-type",
     "orphan",
+    "cycle",
+    "island",
     "nlink",
     "parent",
     "parent-refs",
@@ -38,6 +40,7 @@ pub fn all(snapshot: &Snapshot) -> Findings {
     for check in [
         entries_point_to_nodes,
         nodes_have_entries,
+        directories_are_reached,
         link_counts,
         parents,
         symlink_targets,
@@ -100,6 +103,66 @@ fn nodes_have_entries(snapshot: &Snapshot, findings: &mut Findings) {
             ));
         }
     }
+}
+
+/// Every directory is found from the root, the trash or the top of a tree that is being removed. One finding per tree
+/// that is not: either its directories lie in one another, or its top has no entry in a directory that exists.
+fn directories_are_reached(snapshot: &Snapshot, findings: &mut Findings) {
+    let is_directory = |ino: &u64| snapshot.nodes.get(ino).is_some_and(|node| node.kind == DIRECTORY);
+    let mut inside: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut outside: BTreeMap<u64, u64> = BTreeMap::new();
+    for edge in snapshot.edges.iter().filter(|edge| is_directory(&edge.ino) && is_directory(&edge.parent)) {
+        inside.entry(edge.parent).or_default().push(edge.ino);
+        outside.insert(edge.ino, edge.parent);
+    }
+    let mut unreached: BTreeSet<u64> = snapshot.nodes.keys().copied().filter(is_directory).collect();
+    let mut next = vec![ROOT, TRASH];
+    next.extend(&snapshot.detached);
+    while let Some(ino) = next.pop() {
+        if unreached.remove(&ino) {
+            next.extend(inside.get(&ino).into_iter().flatten());
+        }
+    }
+    let mut trees: BTreeMap<Top, u64> = BTreeMap::new();
+    let mut tops: BTreeMap<u64, Top> = BTreeMap::new();
+    for start in unreached {
+        let mut path = vec![start];
+        let top = loop {
+            let last = path[path.len() - 1];
+            if let Some(top) = tops.get(&last) {
+                break top.clone();
+            }
+            match outside.get(&last) {
+                None => break Top::Alone(last),
+                Some(parent) => match path.iter().position(|ino| ino == parent) {
+                    Some(begin) => break Top::Cycle(path[begin..].to_vec()),
+                    None => path.push(*parent),
+                },
+            }
+        };
+        for ino in path {
+            if tops.insert(ino, top.clone()).is_none() {
+                *trees.entry(top.clone()).or_default() += 1;
+            }
+        }
+    }
+    for (top, count) in trees {
+        findings.push(match top {
+            Top::Cycle(inos) => format!(
+                "cycle: directories {inos:?} lie in one another; with what is below them {count} can't be reached"
+            ),
+            Top::Alone(ino) => format!(
+                "island: directory {ino} lies in none; with what is below it {count} can't be reached"
+            ),
+        });
+    }
+}
+
+/// Where the way up from a directory ends that neither root nor trash hold.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Top {
+    Alone(u64),
+    Cycle(Vec<u64>),
 }
 
 fn link_counts(snapshot: &Snapshot, findings: &mut Findings) {

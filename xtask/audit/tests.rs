@@ -71,6 +71,9 @@ fn every_break_is_named() {
     broken("orphan", |volume| {
         volume.edges.remove(1);
     });
+    broken("island", |volume| {
+        volume.edges.remove(0);
+    });
     broken("nlink", |volume| volume.nodes.get_mut(&ROOT).expect("root").nlink = 2);
     broken("nlink", |volume| volume.nodes.get_mut(&5).expect("hard").nlink = 1);
     broken("parent:", |volume| volume.nodes.get_mut(&3).expect("file").parent = 1);
@@ -114,6 +117,35 @@ fn every_break_is_named() {
     });
     broken("next-inode", |volume| volume.next_ino = 5);
     broken("next-slice", |volume| volume.next_slice = 7);
+}
+
+#[test]
+fn trees_that_nothing_reaches_are_named_once_each() {
+    let mut snapshot = sound();
+    let mut directory = |ino, parent, entry: bool| {
+        snapshot.nodes.insert(ino, Node { kind: DIRECTORY, nlink: 2, length: 4096, parent });
+        if entry {
+            snapshot.edges.push(Edge { parent, name: b"d".to_vec(), ino, kind: DIRECTORY });
+        }
+    };
+    // 10 -> 11 -> 12 -> 10 with 13 below 11; 20 in nothing with 21 below; 30 taken apart from the tree, with 31 below.
+    for (ino, parent) in [(10, 12), (11, 10), (12, 11), (13, 11), (21, 20), (31, 30)] {
+        directory(ino, parent, true);
+    }
+    directory(20, 1, false);
+    directory(30, 1, false);
+    snapshot.detached.insert(30);
+    let findings = checks::all(&snapshot);
+    let named =
+        |name: &str| -> Vec<&String> { findings.iter().filter(|found| found.starts_with(name)).collect() };
+    assert_eq!(
+        named("cycle"),
+        ["cycle: directories [10, 12, 11] lie in one another; with what is below them 4 can't be reached"]
+    );
+    assert_eq!(
+        named("island"),
+        ["island: directory 20 lies in none; with what is below it 2 can't be reached"]
+    );
 }
 
 #[test]
