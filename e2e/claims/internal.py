@@ -1,6 +1,6 @@
 """`.config` and `.stats` are the peer's: modes, keys, names, masked secrets, the values where the flags are the same."""
 import json, os, re, stat
-from volume import ENGINES, OURS, PEER, read, run, until, write
+from volume import ENGINES, OURS, PEER, errno_of, read, run, until, write
 
 # Numbers of one process, and paths that differ by their mount.
 OF_ITS_OWN = {"Meta.MountPoint", "Meta.Sid", "Chunk.CacheDir", "Version", "Pid", "PPid", "CommPath", "StatePath"}
@@ -71,6 +71,40 @@ def internal_files(volume):
     volume.umount(theirs), volume.umount(ours)
 
 
+def names(volume):
+    """Whatever is tried with an internal name: the same errno on both mounts, and nothing made or changed."""
+    outcomes, left = [], []
+    for binary in (OURS, PEER):
+        where = volume.mount(binary)
+        seen = {}
+        write(f"{where}/file", b"x"), os.makedirs(f"{where}/dir", exist_ok=True)
+        # The peer keeps `.control` in every directory too, though a rename gets past it.
+        for name in (".accesslog", ".control", ".stats", ".config", ".trash", *(["dir/.control"] if binary == OURS else [])):
+            path, is_there = f"{where}/{name}", name in (".stats", ".config", ".trash")
+            tried = {
+                "make": errno_of(os.mknod, path), "mkdir": errno_of(os.mkdir, path), "symlink": errno_of(os.symlink, "to", path),
+                "link": errno_of(os.link, f"{where}/file", path),
+                "over": errno_of(os.rename, f"{where}/dir" if name == ".trash" else f"{where}/file", path),
+            }
+            # Ours has no file of these names: the kernel asks for what is to be made, not for what is there.
+            assert is_there or binary == PEER or set(tried.values()) == {"EPERM"}, (name, tried)
+            if is_there:
+                tried |= {
+                    "away": errno_of(os.rename, path, f"{where}/away"), "second": errno_of(os.link, path, f"{where}/second"),
+                    "remove": errno_of(os.rmdir if name == ".trash" else os.unlink, path), "chmod": errno_of(os.chmod, path, 0o777),
+                    "chown": errno_of(os.chown, path, 1, 1), "utime": errno_of(os.utime, path), "stat": oct(os.stat(path).st_mode),
+                    "owner": os.stat(path).st_uid, "truncate": errno_of(os.truncate, path, 0),
+                }
+                seen[name] = tried
+        os.mkdir(f"{where}/dir/.trash"), os.rmdir(f"{where}/dir/.trash")
+        left.append({name for name in os.listdir(where) if not name.startswith(".")} | set(os.listdir(f"{where}/dir")))
+        outcomes.append(seen)
+        volume.umount(where)
+    assert outcomes[0] == outcomes[1], outcomes
+    assert left == [{"file", "dir"}] * 2, left
+    volume.judge()
+
+
 # Of a runtime that is not ours, of what is not there yet (compaction, backup, write-back, the metadata calls' own
 # timers), and of blocks' read and write times, which we do not keep.
 NOT_THERE = ("juicefs_go_", "juicefs_compact_", "juicefs_last_", "juicefs_staging_", "juicefs_meta_ops_", "juicefs_blockcache_read_hist", "juicefs_blockcache_write_hist", "juicefs_subdir_info", "juicefs_process_network_")
@@ -80,3 +114,5 @@ def claims(world):
     for engine in ENGINES:
         volume = world.volume(engine, "--trash-days", "0")
         yield f"{engine}: .config and .stats are the peer's", lambda v=volume: internal_files(v)
+        volume = world.volume(engine)
+        yield f"{engine}: internal names are nobody's to make or change", lambda v=volume: names(v)

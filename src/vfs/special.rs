@@ -1,6 +1,6 @@
 //! Files that exist in no metadata: `.stats` and `.config` in the root of the mount, and how `.trash` is called.
 //!
-//! `.accesslog` and `.control` have their numbers in the format and are not there yet.
+//! `.accesslog` and `.control` are not there yet; their names are kept all the same, so that nobody's files have them.
 
 use crate::config::VfsConfig;
 use juicefs_meta::{Attr, Ino, Kind, Meta, Name, Time};
@@ -18,6 +18,8 @@ pub(crate) enum Special {
     Stats,
     Config,
     Trash,
+    /// A name of the format for which nothing is here yet: not found, and not to be made.
+    Reserved,
     /// A stored name that this mount does not show.
     Hidden,
 }
@@ -46,13 +48,22 @@ impl Specials {
     }
 
     pub(crate) fn find(&self, parent: Ino, name: &[u8]) -> Option<Special> {
+        let bare = name.strip_prefix(self.prefix.as_bytes());
+        // The peer finds this one in every directory: the paths of its messages start there.
+        if bare == Some(b".control") {
+            return Some(Special::Reserved);
+        }
         if parent != Ino::ROOT {
             return None;
         }
         if self.is_hidden(name) {
             return Some(Special::Hidden);
         }
-        match name.strip_prefix(self.prefix.as_bytes())? {
+        if name == b".trash" && (bare != Some(name) || !self.has_trash) {
+            return Some(Special::Reserved);
+        }
+        match bare? {
+            b".accesslog" => Some(Special::Reserved),
             b".stats" => Some(Special::Stats),
             b".config" => Some(Special::Config),
             b".trash" if self.has_trash => Some(Special::Trash),
@@ -91,6 +102,11 @@ impl Specials {
 /// Whether `ino` is an internal file of this mount.
 pub(crate) fn is_special(ino: Ino) -> bool {
     matches!(ino, STATS | CONFIG)
+}
+
+/// Whether attributes of `ino` are nobody's to change: internal files, the trash and its directories by the hour.
+pub(crate) fn is_fixed(ino: Ino) -> bool {
+    is_special(ino) || ino.is_trash()
 }
 
 /// The name under which the metadata knows the trash.

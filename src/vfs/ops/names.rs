@@ -20,7 +20,7 @@ impl Vfs {
                 Some(Special::Stats) => return self.special_found(special::STATS),
                 Some(Special::Config) => return self.special_found(special::CONFIG),
                 Some(Special::Trash) => self.core.meta.lookup(caller, parent, &special::trash_name()).await?,
-                Some(Special::Hidden) => return Err(Errno::ENOENT.into()),
+                Some(Special::Reserved | Special::Hidden) => return Err(Errno::ENOENT.into()),
                 None => self.core.meta.lookup(caller, parent, name).await?,
             };
             Ok(self.found(ino, self.core.observe(ino, attr, asked_at)))

@@ -42,7 +42,7 @@ impl Vfs {
     }
 
     /// Changes attributes and, with `size`, the length (before everything else). `fh`: the handle through which
-    /// the caller asks.
+    /// the caller asks. Internal files and the directories of the trash stay as they are.
     ///
     /// # Errors
     /// EPERM, EACCES, ESTALE, EFBIG, ENOSPC, EROFS.
@@ -55,10 +55,10 @@ impl Vfs {
         fh: Option<u64>,
     ) -> Result<Attributes> {
         self.count(FileOp::Setattr, async {
-            if special::is_special(ino) {
-                return Err(Errno::EPERM.into());
-            }
             self.check_writable()?;
+            if special::is_fixed(ino) {
+                return self.fixed(ino).await;
+            }
             let mut attr = match size {
                 Some(size) => Some(self.truncate(caller, ino, size, fh).await?),
                 None => None,
@@ -72,6 +72,14 @@ impl Vfs {
             }
         })
         .await
+    }
+
+    /// What does not change says so by staying as it is, so that `echo > .control` works.
+    async fn fixed(&self, ino: Ino) -> Result<Attributes> {
+        match self.special_attr(ino) {
+            Some(attr) => Ok(Attributes { ino, attr, attr_ttl: special::TTL }),
+            None => Ok(self.attributes(ino, self.core.meta.getattr(ino).await.map_err(stale)?)),
+        }
     }
 
     async fn set(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {

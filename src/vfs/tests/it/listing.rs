@@ -2,7 +2,7 @@
 
 use crate::world::*;
 use juicefs_base::Errno;
-use juicefs_meta::{Ino, Kind};
+use juicefs_meta::{Ino, Kind, RenameFlags, SetAttr};
 use juicefs_vfs::{Line, VfsConfig};
 use std::collections::BTreeSet;
 
@@ -125,6 +125,55 @@ async fn internal_files_are_there_and_protected() {
     assert_eq!(denied(a.vfs.lookup(&caller(), dir, &name(".stats")).await.map(drop)), Errno::ENOENT);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn internal_names_are_nobodys_to_make_or_change() {
+    let world = World::with_format(|format| format.trash_days = 1).await;
+    let a = world.client().await;
+    a.put("f", b"data").await;
+    let dir = a.vfs.mkdir(&caller(), Ino::ROOT, &name("d"), 0o755, 0).await.unwrap().ino;
+    let errno = |result: juicefs_vfs::Result<()>| result.unwrap_err().errno();
+    // `.control` is a name of every directory.
+    for (parent, internal) in [
+        (Ino::ROOT, ".accesslog"),
+        (Ino::ROOT, ".control"),
+        (dir, ".control"),
+        (Ino::ROOT, ".stats"),
+        (Ino::ROOT, ".config"),
+        (Ino::ROOT, ".trash"),
+    ] {
+        let (vfs, caller, file) = (&a.vfs, &caller(), a.ino("f").await);
+        let (name, plain) = (&name(internal), &name("f"));
+        let made = vfs.mkdir(caller, parent, name, 0o755, 0).await.map(drop);
+        assert_eq!(errno(made), Errno::EPERM, "{internal}");
+        let made = vfs.create(caller, parent, name, 0o644, 0, RW).await.map(drop);
+        assert_eq!(errno(made), Errno::EPERM, "{internal}");
+        let made = vfs.symlink(caller, parent, name, "to".into()).await.map(drop);
+        assert_eq!(errno(made), Errno::EPERM, "{internal}");
+        let made = vfs.link(caller, file, parent, name).await.map(drop);
+        assert_eq!(errno(made), Errno::EPERM, "{internal}");
+        for flags in [RenameFlags::default(), RenameFlags::EXCHANGE] {
+            let to = vfs.rename(caller, Ino::ROOT, plain, parent, name, flags).await;
+            assert_eq!(errno(to), Errno::EPERM, "{internal}");
+            let from = vfs.rename(caller, parent, name, Ino::ROOT, plain, flags).await;
+            assert_eq!(errno(from), Errno::EPERM, "{internal}");
+        }
+        assert_eq!(errno(vfs.unlink(caller, parent, name).await), Errno::EPERM, "{internal}");
+        assert_eq!(errno(vfs.rmdir(caller, parent, name).await), Errno::EPERM, "{internal}");
+    }
+    for below in [".accesslog", ".stats", ".trash"] {
+        a.vfs.mkdir(&caller(), dir, &name(below), 0o755, 0).await.unwrap();
+    }
+    for internal in [".stats", ".config", ".trash"] {
+        let ino = a.ino(internal).await;
+        let before = a.attr(ino).await;
+        let set = SetAttr { mode: Some(0o777), uid: Some(9), ..SetAttr::default() };
+        let answered = a.vfs.setattr(&caller(), ino, &set, None, None).await.unwrap().attr;
+        assert_eq!((answered.mode, answered.uid), (before.mode, before.uid), "{internal}");
+        let attr = a.attr(ino).await;
+        assert_eq!((attr.mode, attr.uid), (before.mode, before.uid), "{internal}");
+    }
+}
+
 async fn a_hidden_name_is_not_there_and_cannot_be_made(world: &World) {
     let open = world.client_with(16 << 20, VfsConfig::default()).await;
     let records = open.vfs.mkdir(&caller(), Ino::ROOT, &name(".records"), 0o755, 0).await.unwrap().ino;
@@ -158,6 +207,12 @@ async fn internal_names_can_be_hidden_or_prefixed() {
     let prefixed =
         world.client_with(16 << 20, VfsConfig { prefix_internal: true, ..VfsConfig::default() }).await;
     assert_eq!(prefixed.ino(".jfs.trash").await, Ino::TRASH);
+    // The trash has one name; that of other mounts is nobody's here.
+    let (trash, lookup) =
+        (name(".trash"), async |name| prefixed.vfs.lookup(&caller(), Ino::ROOT, name).await);
+    assert_eq!(lookup(&trash).await.unwrap_err().errno(), Errno::ENOENT);
+    let made = prefixed.vfs.mkdir(&caller(), Ino::ROOT, &trash, 0o755, 0).await;
+    assert_eq!(made.unwrap_err().errno(), Errno::EPERM);
     prefixed.put(".stats", b"a file like any other").await;
     let dir = prefixed.vfs.opendir(&caller(), Ino::ROOT).await.unwrap();
     let shown = names(&list(&prefixed, Ino::ROOT, dir.fh, 0, 10).await);
