@@ -1,6 +1,6 @@
 """A volume that asks for what we do not do mounts read-only or not at all, with a sentence that names it, and is looked
 at again with every heartbeat. The peer does the asking, before our mount and during it."""
-import os, subprocess, threading, time
+import os, threading, time
 from volume import ENGINES, OURS, PEER, errno_of, read, run, until, write
 
 HEARTBEAT = ["--heartbeat", "1"]
@@ -66,10 +66,10 @@ def before(volumes):
 
 
 def not_at_all(volumes):
-    encrypted, sharded, strange = volumes
+    sharded, strange = volumes
     shards(sharded)
     strange.edit_setting(lambda setting: setting.update({"Compression": "brotli"}))
-    for volume, word in ((encrypted, "encrypted"), (sharded, "shards"), (strange, "brotli")):
+    for volume, word in ((sharded, "shards"), (strange, "brotli")):
         code, text, where = volume.try_mount(OURS)
         assert code and word in text and not os.path.ismount(where), f"{word}: {code} {text}"
 
@@ -127,19 +127,13 @@ def accepted(volume):
     assert code and "1.9.0" in text, text
 
 
-def key(folder):
-    path = os.path.join(folder, "key.pem")
-    subprocess.run(["openssl", "genrsa", "-out", path, "2048"], check=True, capture_output=True)
-    return path
-
-
 def claims(world):
     for engine in ENGINES:
         volume = world.volume(engine)
         yield f"{engine}: what is not done stops changes at the next heartbeat", lambda v=volume: during(v)
         volumes = [world.volume(engine, store="file") for _ in ASKED]
         yield f"{engine}: what is not done mounts read-only", lambda v=volumes: before(v)
-        volumes = [world.volume(engine, "--encrypt-rsa-key", key(world.folder), store="file"), world.volume(engine), world.volume(engine)]
+        volumes = [world.volume(engine), world.volume(engine)]
         yield f"{engine}: what can't be read does not mount", lambda v=volumes: not_at_all(v)
     volume = world.volume("redis")
     yield "an encrypted secret and a client version that we meet are no reason", lambda: accepted(volume)

@@ -1,6 +1,7 @@
 //! The environment variables that commands read, in one place (`reference/cli.md` 3.4).
 
 use juicefs_base::{SecretString, secrets};
+use juicefs_object::StoreVariables;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,13 +31,19 @@ pub(crate) struct Environment {
 impl Environment {
     /// Takes the secrets. Called once, before anything else reads them and before any thread starts.
     pub(crate) fn take() -> Self {
-        let (secrets, hidden) = secrets::take_variables(SECRETS);
+        let names = [SECRETS, StoreVariables::NAMES].concat();
+        let (secrets, hidden) = secrets::take_variables(&names);
         Self { secrets, shown_because: hidden.err() }
     }
 
     /// A variable that holds a secret.
     pub(crate) fn secret(&self, name: &str) -> Option<SecretString> {
         self.secrets.get(name).cloned()
+    }
+
+    /// What stores ask for.
+    pub(crate) fn store_variables(&self) -> StoreVariables {
+        StoreVariables::collect(|name| self.secret(name))
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Error {
     Meta(#[from] juicefs_meta::Error),
     #[error(transparent)]
     Object(#[from] juicefs_object::Error),
+    #[error(transparent)]
+    Volume(#[from] juicefs_volume::Error),
     #[error("{0}")]
     Setting(String),
     #[error(transparent)]

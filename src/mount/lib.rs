@@ -20,6 +20,7 @@ mod worker;
 pub use background::default_log;
 pub use broker::{Broker, Brokered};
 pub use error::{Error, Result};
+pub use juicefs_object::StoreVariables;
 pub use mountinfo::{MountEntry, Mountinfo};
 pub use pod_worker::{PodWorker, run_pod_worker};
 pub use run::{run_background, run_foreground};

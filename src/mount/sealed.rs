@@ -4,9 +4,11 @@
 use crate::error::{Error, Result};
 use crate::settings::{MountOptions, MountSecrets, MountSettings};
 use juicefs_base::{ExposeSecret, SecretString};
+use juicefs_object::StoreVariables;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
@@ -28,6 +30,12 @@ impl MountSettings {
             access_key: secret(&self.secrets.access_key),
             secret_key: secret(&self.secrets.secret_key),
             session_token: secret(&self.secrets.session_token),
+            variables: self
+                .secrets
+                .variables
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.expose_secret().to_owned()))
+                .collect(),
             options: self.options.clone(),
         };
         let mut text = serde_json::to_vec(&document)
@@ -79,6 +87,9 @@ impl MountSettings {
                 access_key: secret(document.access_key),
                 secret_key: secret(document.secret_key),
                 session_token: secret(document.session_token),
+                variables: StoreVariables::collect(|name| {
+                    document.variables.get(name).map(|value| SecretString::from(value.as_str()))
+                }),
             },
             options: document.options,
         })
@@ -95,6 +106,8 @@ struct Document {
     access_key: Option<String>,
     secret_key: Option<String>,
     session_token: Option<String>,
+    #[serde(default)]
+    variables: BTreeMap<String, String>,
     options: MountOptions,
 }
 
@@ -113,6 +126,8 @@ mod tests {
             MountSettings::new(SecretString::from(format!("redis://:{CANARY}@db/1")), "/mnt/x");
         settings.secrets.secret_key = Some(SecretString::from(CANARY.to_owned()));
         settings.secrets.session_token = Some(SecretString::from(CANARY.to_owned()));
+        settings.secrets.variables =
+            StoreVariables::collect(|name| Some(SecretString::from(format!("{CANARY}-{name}"))));
         settings.options.subdir = Some("a/b".to_owned());
         settings.options.root_squash = Some((65534, 65534));
         settings
@@ -127,6 +142,8 @@ mod tests {
         assert_eq!(back.options, settings.options);
         assert_eq!(back.secrets.meta_url.expose_secret(), settings.secrets.meta_url.expose_secret());
         assert_eq!(back.secrets.secret_key.unwrap().expose_secret(), CANARY);
+        let passphrase = back.secrets.variables.get(StoreVariables::RSA_PASSPHRASE).unwrap();
+        assert!(passphrase.expose_secret().starts_with(CANARY));
         assert!(back.secrets.access_key.is_none());
     }
 

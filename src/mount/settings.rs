@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_fuse::FuseOptions;
+use juicefs_object::StoreVariables;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct MountSecrets {
     pub access_key: Option<SecretString>,
     pub secret_key: Option<SecretString>,
     pub session_token: Option<SecretString>,
+    /// The private key's passphrase and what else the store asks the environment for.
+    pub variables: StoreVariables,
 }
 
 /// The part that may be printed. Sizes are bytes.
@@ -187,7 +190,13 @@ impl MountSettings {
     #[must_use]
     pub fn new(meta_url: SecretString, mountpoint: impl Into<PathBuf>) -> Self {
         Self {
-            secrets: MountSecrets { meta_url, access_key: None, secret_key: None, session_token: None },
+            secrets: MountSecrets {
+                meta_url,
+                access_key: None,
+                secret_key: None,
+                session_token: None,
+                variables: StoreVariables::default(),
+            },
             options: MountOptions { mountpoint: mountpoint.into(), ..MountOptions::default() },
         }
     }

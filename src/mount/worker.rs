@@ -9,8 +9,9 @@ use juicefs_base::{Errno, ExposeSecret};
 use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction};
 use juicefs_fuse::Session;
 use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
-use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, StoreSpec, Throttled, Traffic};
+use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, Throttled, Traffic};
 use juicefs_vfs::{Vfs, VfsConfig};
+use juicefs_volume::StorageAccess;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,18 +49,12 @@ impl OpenVolume {
         let meta =
             Meta::open(engine, meta_options(settings)).await.map_err(|error| about_subdir(options, error))?;
         let format = meta.format();
-        if let Some(reason) = format.unreadable() {
-            return Err(Error::Setting(reason));
-        }
         let mut notices = Vec::new();
         match meta.read_only_reason() {
             Some(reason) if !options.read_only => notices.push(format!("{reason}; mounting read-only")),
             _ => {}
         }
-        let format = Arc::new(format.decrypted()?);
-        let spec = store_spec(settings, &format);
-        let (store, traffic) =
-            juicefs_object::open_metered_store(&spec, &format.name, retries(settings)).await?;
+        let (store, traffic) = juicefs_volume::open_metered_store(&format, &storage_access(settings)).await?;
         let store = Arc::new(Throttled::new(store, bandwidth(settings, &meta)));
         probe(&*store, options.check_storage).await?;
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
@@ -185,22 +180,17 @@ fn about_subdir(options: &MountOptions, error: juicefs_meta::Error) -> Error {
     }
 }
 
-fn store_spec(settings: &MountSettings, format: &Format) -> StoreSpec {
-    let secrets = &settings.secrets;
-    let options = &settings.options;
-    let own =
-        |secret: &juicefs_base::SecretString| (!secret.expose_secret().is_empty()).then(|| secret.clone());
-    StoreSpec {
-        storage: options.storage.clone().unwrap_or_else(|| format.storage.clone()),
-        bucket: options.bucket.clone().unwrap_or_else(|| format.bucket.clone()),
-        access_key: secrets
-            .access_key
-            .as_ref()
-            .map_or_else(|| format.access_key.clone(), |key| key.expose_secret().to_owned()),
-        secret_key: secrets.secret_key.clone().or_else(|| own(&format.secret_key)),
-        session_token: secrets.session_token.clone().or_else(|| own(&format.session_token)),
+fn storage_access(settings: &MountSettings) -> StorageAccess {
+    let MountSettings { secrets, options } = settings;
+    StorageAccess {
+        storage: options.storage.clone(),
+        bucket: options.bucket.clone(),
+        access_key: secrets.access_key.clone(),
+        secret_key: secrets.secret_key.clone(),
+        session_token: secrets.session_token.clone(),
         region: options.region.clone(),
-        storage_class: format.storage_class.clone(),
+        variables: secrets.variables.clone(),
+        retry: retries(settings),
     }
 }
 

@@ -8,10 +8,13 @@ mod error;
 pub mod layers;
 mod open;
 mod store;
+mod variables;
 
 pub use error::{Error, Result};
+pub use layers::encrypt::Encryption;
 pub use layers::meter::Traffic;
 pub use layers::retry::RetryPolicy;
 pub use layers::throttle::{Bandwidth, BandwidthSource, Throttled};
 pub use open::{StoreSpec, open, open_metered_store, open_volume_store};
 pub use store::{Key, Limits, Listed, Store, StoreExt};
+pub use variables::StoreVariables;

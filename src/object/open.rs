@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::backends::{file::FileStore, s3};
 use crate::error::{Error, Result};
+use crate::layers::encrypt::{Encrypted, Encryption, VolumeKey};
 use crate::layers::meter::{Metered, Traffic};
 use crate::layers::prefix::Prefixed;
 use crate::layers::retry::{RetryPolicy, Retrying};
 use crate::store::Store;
+use crate::variables::StoreVariables;
 
 /// Where a volume's objects are, as its setting or the command line says it.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,20 @@ pub struct StoreSpec {
     pub region: Option<String>,
     /// Class of new objects, the store's default when empty.
     pub storage_class: String,
+    /// The PEM text of the private key of an encrypted volume.
+    pub encrypt_key: Option<SecretString>,
+    pub encrypt_algorithm: String,
+    pub variables: StoreVariables,
+}
+
+impl StoreSpec {
+    fn encryption(&self) -> Option<Encryption> {
+        Some(Encryption {
+            key: self.encrypt_key.clone()?,
+            algorithm: self.encrypt_algorithm.clone(),
+            passphrase: self.variables.get(StoreVariables::RSA_PASSPHRASE).cloned(),
+        })
+    }
 }
 
 /// Storage types of the peer that are not here yet, so that the answer is not "unknown".
@@ -88,7 +104,8 @@ pub async fn open(spec: &StoreSpec) -> Result<Arc<dyn Store>> {
     }
 }
 
-/// The store of one volume: keys are below `NAME/`, every request has a deadline and is retried.
+/// The store of one volume: keys are below `NAME/`, every request has a deadline and is retried, objects
+/// are sealed where the volume has a key.
 ///
 /// # Errors
 /// As [`open`].
@@ -109,8 +126,14 @@ pub async fn open_metered_store(
     volume_name: &str,
     policy: RetryPolicy,
 ) -> Result<(Arc<dyn Store>, Arc<Traffic>)> {
+    let key = spec.encryption().map(|encryption| VolumeKey::open_pem(&encryption)).transpose()?;
     let backend = open(spec).await?;
     let prefixed = Prefixed::new(backend, format!("{volume_name}/"));
     let (metered, traffic) = Metered::new(Arc::new(prefixed));
-    Ok((Arc::new(Retrying::new(Arc::new(metered), policy)), traffic))
+    let retrying = Arc::new(Retrying::new(Arc::new(metered), policy));
+    let store: Arc<dyn Store> = match key {
+        Some(key) => Arc::new(Encrypted::new(retrying, key)),
+        None => retrying,
+    };
+    Ok((store, traffic))
 }

@@ -1,5 +1,6 @@
 //! `format`: a new volume in an empty database and an empty bucket, or the same volume once more.
 
+use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_meta::engines;
 use juicefs_meta::format::{Format, Tier};
 use juicefs_meta::port::{Engine, NewVolume};
@@ -27,6 +28,10 @@ pub struct FormatRequest {
     pub compression: Option<String>,
     pub shards: Option<u32>,
     pub hash_prefix: Option<bool>,
+    /// PEM text of an RSA private key, whose passphrase is in [`StorageAccess::variables`].
+    pub encrypt_key: Option<SecretString>,
+    /// `aes256gcm-rsa` or `chacha20-rsa`.
+    pub encrypt_algorithm: Option<String>,
     /// Replaces settings that a volume keeps for ever.
     pub force: bool,
     /// Leaves an existing volume as it is.
@@ -81,7 +86,7 @@ async fn format_on(
     }
     let wanted = wanted_format(old.as_ref(), request)?;
     if let Some(old) = &old {
-        check_kept_settings(old, &wanted, request.force)?;
+        check_kept_settings(&old.decrypted()?, &wanted, request.force)?;
         if let Some(sentence) = old.unsupported() {
             return Err(Error::Meta(juicefs_meta::Error::Unsupported(sentence)));
         }
@@ -140,6 +145,12 @@ fn wanted_format(old: Option<&Format>, request: &FormatRequest) -> Result<Format
     if let Some(hash_prefix) = request.hash_prefix {
         wanted.hash_prefix = hash_prefix;
     }
+    if let Some(key) = &request.encrypt_key {
+        wanted.encrypt_key.clone_from(key);
+    }
+    if let Some(algorithm) = &request.encrypt_algorithm {
+        wanted.encrypt_algo.clone_from(algorithm);
+    }
     request.settings.apply(&mut wanted)?;
     if old.is_none() {
         wanted.storage_class = request.settings.storage_class.clone().unwrap_or_default();
@@ -175,6 +186,15 @@ fn check_kept_settings(old: &Format, wanted: &Format, force: bool) -> Result<()>
     }
     if old.hash_prefix != wanted.hash_prefix {
         return conflict("hash prefix", &old.hash_prefix, &wanted.hash_prefix);
+    }
+    // The peer lets it pass, and what was written before can't be read any more.
+    let (key, new_key) = (old.encrypt_key.expose_secret(), wanted.encrypt_key.expose_secret());
+    if key != new_key {
+        let shown = |key: &str| if key.is_empty() { "none" } else { "the one it has" };
+        return conflict("encryption key", &shown(key), &"another");
+    }
+    if !key.is_empty() && old.encrypt_algo != wanted.encrypt_algo {
+        return conflict("encryption algorithm", &old.encrypt_algo, &wanted.encrypt_algo);
     }
     Ok(())
 }

@@ -26,4 +26,4 @@ pub use fsck::{FsckReport, fsck};
 pub use gc::{GcReport, gc};
 pub use progress::{Progress, Silent};
 pub use status::{SessionStatus, Status, status};
-pub use storage::{StorageAccess, load_format, open_store, store_spec};
+pub use storage::{StorageAccess, load_format, open_metered_store, open_store};

@@ -1,18 +1,24 @@
-//! From a volume's setting to its store.
+//! From a volume's setting to its store: the one way, for mounts as for commands.
 
-use juicefs_base::ExposeSecret;
+use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_meta::format::Format;
 use juicefs_meta::port::Engine;
-use juicefs_object::{RetryPolicy, Store, StoreSpec};
+use juicefs_object::{RetryPolicy, Store, StoreSpec, StoreVariables, Traffic};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// What the process adds to the setting: its environment's region and its patience.
+/// What the process adds to the setting: what its flags and its environment replace, and its patience.
 #[derive(Clone, Debug, Default)]
 pub struct StorageAccess {
+    pub storage: Option<String>,
+    pub bucket: Option<String>,
+    pub access_key: Option<SecretString>,
+    pub secret_key: Option<SecretString>,
+    pub session_token: Option<SecretString>,
     /// `AWS_REGION` or `AWS_DEFAULT_REGION`.
     pub region: Option<String>,
+    pub variables: StoreVariables,
     pub retry: RetryPolicy,
 }
 
@@ -32,32 +38,43 @@ pub async fn load_format(engine: &dyn Engine) -> Result<Format> {
 }
 
 /// The store's own description, secrets opened.
-///
-/// # Errors
-/// A setting whose secrets can't be opened.
-pub fn store_spec(format: &Format, access: &StorageAccess) -> Result<StoreSpec> {
+fn store_spec(format: &Format, access: &StorageAccess) -> Result<StoreSpec> {
     let open = format.decrypted()?;
-    let some =
-        |secret: &juicefs_base::SecretString| (!secret.expose_secret().is_empty()).then(|| secret.clone());
+    let some = |secret: &SecretString| (!secret.expose_secret().is_empty()).then(|| secret.clone());
+    let access_key = access.access_key.as_ref().map(|key| key.expose_secret().to_owned());
     Ok(StoreSpec {
-        storage: open.storage.clone(),
-        bucket: open.bucket.clone(),
-        access_key: open.access_key.clone(),
-        secret_key: some(&open.secret_key),
-        session_token: some(&open.session_token),
+        storage: access.storage.clone().unwrap_or_else(|| open.storage.clone()),
+        bucket: access.bucket.clone().unwrap_or_else(|| open.bucket.clone()),
+        access_key: access_key.unwrap_or_else(|| open.access_key.clone()),
+        secret_key: access.secret_key.clone().or_else(|| some(&open.secret_key)),
+        session_token: access.session_token.clone().or_else(|| some(&open.session_token)),
         region: access.region.clone(),
         storage_class: open.tiers.get("0").map(|tier| tier.storage_class.clone()).unwrap_or_default(),
+        encrypt_key: some(&open.encrypt_key),
+        encrypt_algorithm: open.encrypt_algo.clone(),
+        variables: access.variables.clone(),
     })
 }
 
 /// The volume's store, keys below `NAME/`.
 ///
 /// # Errors
-/// A storage type or bucket that can't be opened; data that this client can't read (encryption, shards).
+/// A storage type, bucket or private key that can't be opened; data that this client can't read (shards).
 pub async fn open_store(format: &Format, access: &StorageAccess) -> Result<Arc<dyn Store>> {
+    Ok(open_metered_store(format, access).await?.0)
+}
+
+/// [`open_store`] with what its requests come to.
+///
+/// # Errors
+/// As [`open_store`].
+pub async fn open_metered_store(
+    format: &Format,
+    access: &StorageAccess,
+) -> Result<(Arc<dyn Store>, Arc<Traffic>)> {
     if let Some(sentence) = format.unreadable() {
         return Err(Error::Meta(juicefs_meta::Error::Unsupported(sentence)));
     }
     let spec = store_spec(format, access)?;
-    Ok(juicefs_object::open_volume_store(&spec, &format.name, access.retry).await?)
+    Ok(juicefs_object::open_metered_store(&spec, &format.name, access.retry).await?)
 }

@@ -33,8 +33,6 @@ const COMMANDS: &[&str] = &[
 /// in the table of the mount room.
 const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
     ("", "pyroscope", None, true),
-    ("format", "encrypt-rsa-key", None, true),
-    ("format", "encrypt-algo", None, true),
     ("format", "enable-acl", None, false),
     ("format", "ranger-rest-url", None, true),
     ("format", "ranger-service", None, true),

@@ -13,6 +13,11 @@ pub(crate) const FORMAT_EXAMPLES: &str = "Examples:
 
   # Any S3-compatible endpoint, blocks compressed
   juicefs format redis://localhost myjfs --compress lz4 \\
+    --storage s3 --bucket http://localhost:9000/mybucket
+
+  # Nobody reads the bucket without the key; the passphrase is asked for with every mount
+  openssl genrsa -aes256 -out key.pem 2048
+  JFS_RSA_PASSPHRASE=... juicefs format redis://localhost myjfs --encrypt-rsa-key key.pem \\
     --storage s3 --bucket http://localhost:9000/mybucket";
 
 pub(crate) const CONFIG_EXAMPLES: &str = "Examples:
@@ -84,6 +89,13 @@ pub(crate) struct FormatArgs {
     /// Spread objects over directories by a hash of their id
     #[arg(long)]
     pub hash_prefix: bool,
+    /// File with an RSA private key (PEM) that every object is encrypted with; its passphrase is in the environment:
+    /// JFS_RSA_PASSPHRASE
+    #[arg(long, value_name = "FILE")]
+    pub encrypt_rsa_key: Option<std::path::PathBuf>,
+    /// Cipher of encrypted objects: aes256gcm-rsa, chacha20-rsa [default: aes256gcm-rsa]
+    #[arg(long, value_name = "ALGORITHM")]
+    pub encrypt_algo: Option<String>,
     /// Spread objects over several buckets (not supported yet)
     #[arg(long, value_name = "N", hide = true)]
     pub shards: Option<u32>,

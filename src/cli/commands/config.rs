@@ -33,7 +33,7 @@ pub(super) async fn run(args: ConfigArgs, environment: &Environment) -> anyhow::
         }
     }
     let (format, diffs) =
-        juicefs_volume::change_settings(&url, &change, &storage_access(), args.force).await?;
+        juicefs_volume::change_settings(&url, &change, &storage_access(environment), args.force).await?;
     if asks_for_nothing {
         say(&super::status::pretty(&format.to_shown_text())?);
     } else if diffs.is_empty() {

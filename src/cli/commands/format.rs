@@ -1,9 +1,10 @@
 //! `format`.
 
 use anyhow::Context;
-use juicefs_base::ExposeSecret;
 use juicefs_base::units::parse_bytes;
+use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_volume::{FormatRequest, SettingChange};
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::{meta_url, storage_access};
@@ -40,14 +41,23 @@ pub(super) async fn run(args: FormatArgs, environment: &Environment) -> anyhow::
         compression: args.compress,
         shards: args.shards,
         hash_prefix: args.hash_prefix.then_some(true),
+        encrypt_key: args.encrypt_rsa_key.as_deref().map(private_key).transpose()?,
+        encrypt_algorithm: args.encrypt_algo,
         force: args.force,
         no_update: args.no_update,
         skips_store_check: environment::skips_store_check(),
     };
-    let outcome = juicefs_volume::format(&url, &request, &storage_access()).await?;
+    let outcome = juicefs_volume::format(&url, &request, &storage_access(environment)).await?;
     tracing::info!("Data use {}", outcome.store);
     tracing::info!("Volume is formatted as {}", super::status::pretty(&outcome.format.to_shown_text())?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The PEM text of a key file.
+fn private_key(path: &Path) -> anyhow::Result<SecretString> {
+    let context = || format!("--encrypt-rsa-key {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    Ok(SecretString::from(text))
 }
 
 /// Flags and environment of `format` and `config` as a change of settings.

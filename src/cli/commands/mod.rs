@@ -83,11 +83,16 @@ fn meta_url(text: &str, environment: &Environment) -> anyhow::Result<MetaUrl> {
     Ok(url)
 }
 
-fn storage_access() -> StorageAccess {
+fn storage_access(environment: &Environment) -> StorageAccess {
     // A command a person waits for gives up sooner than a mount does.
     let patience = std::time::Duration::from_secs(20);
     let retry = RetryPolicy { retries: 1, get_timeout: patience, put_timeout: patience };
-    StorageAccess { region: environment::aws_region(), retry }
+    StorageAccess {
+        region: environment::aws_region(),
+        variables: environment.store_variables(),
+        retry,
+        ..StorageAccess::default()
+    }
 }
 
 /// What a command was asked for, on standard output.

@@ -36,6 +36,7 @@ fn settings(args: &MountArgs, environment: &Environment) -> anyhow::Result<Mount
     settings.secrets.access_key = environment.secret("ACCESS_KEY");
     settings.secrets.secret_key = environment.secret("SECRET_KEY");
     settings.secrets.session_token = environment.secret("SESSION_TOKEN");
+    settings.secrets.variables = environment.store_variables();
     settings.options.region = environment::aws_region();
     settings.make_absolute()?;
     Ok(settings)

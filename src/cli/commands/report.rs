@@ -12,7 +12,8 @@ pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Resul
     let url = meta_url(&args.meta_url, environment)?;
     let bars = Bars::on_terminal();
     let report =
-        juicefs_volume::gc(&url, &storage_access(), environment::gc_skipped_age(), bars.as_ref()).await?;
+        juicefs_volume::gc(&url, &storage_access(environment), environment::gc_skipped_age(), bars.as_ref())
+            .await?;
     drop(bars);
     if args.json {
         say(&serde_json::to_string_pretty(&report).context("report")?);
@@ -49,7 +50,7 @@ pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Resul
 pub(super) async fn fsck(args: FsckArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let url = meta_url(&args.meta_url, environment)?;
     let bars = Bars::on_terminal();
-    let report = juicefs_volume::fsck(&url, &storage_access(), bars.as_ref()).await?;
+    let report = juicefs_volume::fsck(&url, &storage_access(environment), bars.as_ref()).await?;
     drop(bars);
     if args.json {
         say(&serde_json::to_string_pretty(&report).context("report")?);

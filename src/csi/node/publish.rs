@@ -4,7 +4,7 @@ use juicefs_k8s::events::Note;
 use juicefs_k8s::pod::{self, MountPod};
 use juicefs_k8s::settings::{VolumeSettings, secret_map};
 use juicefs_k8s::{POD_UID, labels};
-use juicefs_mount::{Broker, MountOptions, MountSecrets, MountSettings};
+use juicefs_mount::{Broker, MountOptions, MountSecrets, MountSettings, StoreVariables};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::ResourceExt;
 use nix::errno::Errno;
@@ -183,6 +183,7 @@ impl Node {
             access_key: secret.access_key.clone(),
             secret_key: secret.secret_key.clone(),
             session_token: secret.session_token.clone(),
+            variables: StoreVariables::collect(|name| secret.env(name).cloned()),
         };
         Ok((MountSettings { secrets, options }, format.uuid.clone()))
     }

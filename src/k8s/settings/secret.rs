@@ -42,7 +42,7 @@ const FORMAT_KEYS: &[&str] = &["block-size", "compress", "trash-days", "capacity
 /// Keys of the enterprise edition: never needed, and no reason to complain.
 const ENTERPRISE_KEYS: &[&str] =
     &["access-key2", "bucket2", "initconfig", "jfsSettings", "secret-key2", "secretkey2", "subdir", "token"];
-/// Keys that make a volume one that we cannot read yet.
+/// Keys for whoever makes an encrypted volume: the key is in the setting then, its passphrase in `envs`.
 const ENCRYPTION_KEYS: &[&str] = &["encrypt_rsa_key", "passphrase"];
 
 impl SecretSettings {
@@ -134,7 +134,10 @@ impl SecretSettings {
         ];
         for key in secrets.keys().map(String::as_str) {
             if ENCRYPTION_KEYS.contains(&key) {
-                findings.ignored(key, "encrypted volumes are not supported yet");
+                findings.ignored(
+                    key,
+                    "the private key is in the volume's setting, and envs.JFS_RSA_PASSPHRASE opens it",
+                );
             } else if !OWN.contains(&key) && !FORMAT_KEYS.contains(&key) && !ENTERPRISE_KEYS.contains(&key) {
                 findings.unknown("Secret key", key);
             }

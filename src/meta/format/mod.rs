@@ -254,7 +254,6 @@ impl Format {
         let mut used: Vec<String> = Vec::new();
         for (is_used, what) in [
             (self.change_log, "the change log"),
-            (!self.encrypt_key.expose_secret().is_empty(), "data encryption"),
             (self.enable_acl, "POSIX ACLs"),
             (!self.ranger_rest_url.is_empty() || !self.ranger_service.is_empty(), "Ranger"),
             (!self.kerb_conf.is_empty(), "Kerberos"),
@@ -277,17 +276,12 @@ impl Format {
         ))
     }
 
-    /// Why file data can't even be read (encryption, shards); metadata still can.
+    /// Why file data can't even be read (shards); metadata still can.
     #[must_use]
     pub fn unreadable(&self) -> Option<String> {
-        let what = if !self.encrypt_key.expose_secret().is_empty() {
-            "its objects are encrypted"
-        } else if self.shards > 1 {
-            "its objects are spread over several buckets (shards)"
-        } else {
-            return None;
-        };
-        Some(format!("the data of volume {} can't be read by this client: {what}", self.name))
+        let what = "its objects are spread over several buckets (shards)";
+        (self.shards > 1)
+            .then(|| format!("the data of volume {} can't be read by this client: {what}", self.name))
     }
 
     fn has_other_tiers(&self) -> bool {
@@ -380,9 +374,8 @@ mod tests {
     #[test]
     fn each_missing_feature_makes_a_volume_read_only() {
         let base = Format::new("vol");
-        let cases: [(&str, Format); 5] = [
+        let cases: [(&str, Format); 4] = [
             ("change log", Format { change_log: true, ..base.clone() }),
-            ("encryption", Format { encrypt_key: SecretString::from("PEM"), ..base.clone() }),
             ("ACL", Format { enable_acl: true, ..base.clone() }),
             ("quotas", Format { user_group_quota: true, ..base.clone() }),
             ("shards", Format { shards: 4, ..base }),

@@ -1,5 +1,6 @@
 //! Decorators on the port: each does one thing and stacks with the others.
 
+pub mod encrypt;
 pub mod faulty;
 pub mod meter;
 pub mod prefix;

@@ -1,0 +1,31 @@
+//! What stores are told by the environment, and by what stands in its place in a pod.
+
+use juicefs_base::SecretString;
+use std::collections::BTreeMap;
+
+/// Values by the names of the environment's variables. All of them are kept as secrets, as most are.
+#[derive(Clone, Debug, Default)]
+pub struct StoreVariables(BTreeMap<&'static str, SecretString>);
+
+impl StoreVariables {
+    /// Opens a volume's private key.
+    pub const RSA_PASSPHRASE: &str = "JFS_RSA_PASSPHRASE";
+
+    /// Every name that a store may ask for.
+    pub const NAMES: &[&str] = &[Self::RSA_PASSPHRASE];
+
+    /// What `lookup` knows of [`Self::NAMES`].
+    pub fn collect(lookup: impl Fn(&str) -> Option<SecretString>) -> Self {
+        Self(Self::NAMES.iter().filter_map(|name| Some((*name, lookup(name)?))).collect())
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&SecretString> {
+        self.0.get(name)
+    }
+
+    /// All of them, to be handed on.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &SecretString)> {
+        self.0.iter().map(|(name, value)| (*name, value))
+    }
+}
