@@ -136,7 +136,7 @@ def what_a_mount_is_made_of(volume):
     where = volume.mount(OURS)
     pid = volume.server(where)
     threads = [read(f"/proc/{pid}/task/{task}/comm").decode().strip() for task in os.listdir(f"/proc/{pid}/task")]
-    assert sum(name.startswith("fuser-") for name in threads) == 4 and "meta-heartbeat" in threads, threads
+    assert sum(name.startswith("fuse-") for name in threads) == 4 and "meta-heartbeat" in threads, threads
     minor = os.minor(os.stat(where).st_dev)
     if not os.path.exists(f"/sys/fs/fuse/connections/{minor}"):
         run("mount", "-t", "fusectl", "none", "/sys/fs/fuse/connections", check=True)

@@ -1,10 +1,9 @@
-//! The kernel's side of a mount: the only room that knows fuser and `/dev/fuse`.
+//! The kernel's side of a mount: the only room that knows `/dev/fuse`.
 //!
-//! `request` and `adapter` say what each operation does to the vfs, `transport` carries it over fuser, `task`
+//! `request` and `adapter` say what each operation does to the vfs, `transport` reads and answers the kernel's messages, `task`
 //! decides which thread works on it.
 
 mod adapter;
-mod convert;
 pub mod descriptors;
 mod device;
 mod error;

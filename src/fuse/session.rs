@@ -8,8 +8,7 @@ use crate::device;
 use crate::error::Result;
 use crate::invalidate::KernelCaches;
 use crate::options::FuseOptions;
-use crate::transport::Transport;
-use fuser::{Config, SessionACL};
+use crate::transport::{End, Transport};
 use juicefs_vfs::Vfs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,7 +22,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Session {
     /// The end of the threads; `None` while they run.
-    ended: watch::Receiver<Option<Result<(), String>>>,
+    ended: watch::Receiver<End>,
     refusing: Arc<AtomicBool>,
 }
 
@@ -41,20 +40,11 @@ pub fn serve(vfs: Arc<Vfs>, mountpoint: &Path, options: FuseOptions, runtime: Ha
 /// # Errors
 /// A handshake that fails, or threads that can't be started.
 pub fn serve_fd(device: OwnedFd, vfs: Arc<Vfs>, options: FuseOptions, runtime: Handle) -> Result<Session> {
-    // The kernel keeps others out where it should (`allow_other`); fuser need not look again.
-    let mut config = Config::default();
-    config.acl = SessionACL::All;
-    config.n_threads = Some(options.threads.max(1));
     let refusing = Arc::new(AtomicBool::new(false));
     let adapter = Adapter::new(vfs.clone(), options, runtime, refusing.clone());
-    let session = fuser::Session::from_fd(Transport(adapter), device, SessionACL::All, config)?;
-    vfs.set_invalidator(Box::new(KernelCaches::new(session.notifier())));
-    let (report, ended) = watch::channel(None);
-    std::thread::Builder::new().name("fuse-session".to_owned()).stack_size(256 << 10).spawn(move || {
-        let end = session.run().map_err(|error| error.to_string());
-        // Nobody may be waiting any more.
-        let _ = report.send(Some(end));
-    })?;
+    let transport = Transport::open(device, adapter)?;
+    vfs.set_invalidator(Box::new(KernelCaches::new(transport.notifier())));
+    let ended = transport.start()?;
     Ok(Session { ended, refusing })
 }
 

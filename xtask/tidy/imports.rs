@@ -39,7 +39,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cbc", &["object"]),
     ("clap", &["cli"]),
     ("des", &["object"]),
-    ("fuser", &["fuse"]),
     ("indicatif", &["cli"]),
     ("k8s-openapi", &["k8s", "csi", "operator"]),
     ("kube", &["k8s", "csi", "operator"]),
@@ -209,7 +208,7 @@ mod tests {
     #[test]
     fn sideways_upwards_and_strangers_are_found() {
         for (room, name) in
-            [("meta", "juicefs-object"), ("base", "juicefs-cli"), ("vfs", "fuser"), ("mount", "anyhow")]
+            [("meta", "juicefs-object"), ("base", "juicefs-cli"), ("vfs", "redis"), ("mount", "anyhow")]
         {
             assert_eq!(with(room, needs(name)).len(), 1, "{room} {name}");
         }

@@ -1,12 +1,11 @@
 //! Looking up, making, moving and removing names.
 
 use super::{Adapter, Place, permissions};
-use crate::convert::kind_of_mode;
 use crate::repeats::Question;
 use crate::request::{Answer, Looked, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Found, Ino, NewNode, RenameFlags};
+use juicefs_vfs::{Found, Ino, Kind, NewNode, RenameFlags};
 
 impl Adapter {
     pub(crate) fn lookup(&self, request: &Request, place: Place, reply: impl Answer<Looked>) {
@@ -95,5 +94,29 @@ impl Adapter {
     pub(crate) fn readlink(&self, ino: Ino, reply: impl Answer<Bytes>) {
         let vfs = self.vfs.clone();
         self.run("readlink", reply, async move { vfs.readlink(ino).await });
+    }
+}
+
+/// The kind a `mknod` mode asks for; no type bits mean a plain file.
+fn kind_of_mode(mode: u32) -> Option<Kind> {
+    Some(match mode & libc::S_IFMT {
+        0 | libc::S_IFREG => Kind::File,
+        libc::S_IFIFO => Kind::Fifo,
+        libc::S_IFBLK => Kind::BlockDevice,
+        libc::S_IFCHR => Kind::CharDevice,
+        libc::S_IFSOCK => Kind::Socket,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_without_type_is_a_file_and_directories_are_not_made_so() {
+        assert_eq!(kind_of_mode(0o644), Some(Kind::File));
+        assert_eq!(kind_of_mode(libc::S_IFIFO | 0o600), Some(Kind::Fifo));
+        assert_eq!(kind_of_mode(libc::S_IFDIR | 0o755), None);
     }
 }

@@ -1,192 +1,366 @@
-//! Our answers as fuser's replies. Nothing here decides; it only translates.
+//! Our answers as the protocol lays them out. Nothing here decides; it only translates.
 
-use crate::convert::{file_attr, file_type};
+use super::channel::Channel;
+use super::wire::{Body, DIRENT_BYTES, ENTRY_BYTES};
 use crate::request::{Answer, Listing, Looked, OpenedDirectory, OpenedFile};
 use bytes::Bytes;
-use fuser::{FileAttr, FileHandle, FopenFlags, Generation, INodeNo};
 use juicefs_base::Errno;
 use juicefs_vfs::{Attr, Attributes, Created, Found, Ino, Kind, Line, Opened, StatFs, Time};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// Inode numbers are never used twice.
-const GENERATION: Generation = Generation(1);
-
+const GENERATION: u64 = 1;
+/// What `st_blksize` says, as the peer does.
+const BLOCK_SIZE: u32 = 65536;
 /// Block size of `statfs`, as the peer says: what used space is counted in.
 const STATFS_BLOCK: u64 = 4096;
 
-fn number(errno: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(errno as i32)
+/// How the kernel treats an open file (`FOPEN_*`).
+mod fopen {
+    pub(super) const DIRECT_IO: u32 = 1;
+    pub(super) const KEEP_CACHE: u32 = 1 << 1;
+    pub(super) const CACHE_DIR: u32 = 1 << 3;
+    pub(super) const NOFLUSH: u32 = 1 << 5;
 }
 
-fn open_flags(opened: &Opened) -> FopenFlags {
-    let mut flags = FopenFlags::empty();
-    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
-    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
-    flags
+/// The answer that a request still waits for. Dropped without one it answers EIO.
+#[derive(Debug)]
+pub(super) struct Reply {
+    channel: Channel,
+    unique: u64,
+    is_sent: bool,
+}
+
+impl Reply {
+    pub(super) fn new(channel: Channel, unique: u64) -> Self {
+        Self { channel, unique, is_sent: false }
+    }
+
+    pub(super) fn error(self, errno: Errno) {
+        self.send(Err(errno));
+    }
+
+    fn send(mut self, result: Result<&[u8], Errno>) {
+        self.is_sent = true;
+        self.channel.answer(self.unique, result);
+    }
+
+    fn body(self, result: Result<Body, Errno>) {
+        match &result {
+            Ok(body) => self.send(Ok(body.as_slice())),
+            Err(errno) => self.send(Err(*errno)),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.is_sent {
+            self.channel.answer(self.unique, Err(Errno::EIO));
+        }
+    }
+}
+
+/// `S_IFMT` bits of a kind.
+fn type_bits(kind: Kind) -> u32 {
+    match kind {
+        Kind::File => libc::S_IFREG,
+        Kind::Directory => libc::S_IFDIR,
+        Kind::Symlink => libc::S_IFLNK,
+        Kind::Fifo => libc::S_IFIFO,
+        Kind::BlockDevice => libc::S_IFBLK,
+        Kind::CharDevice => libc::S_IFCHR,
+        Kind::Socket => libc::S_IFSOCK,
+    }
+}
+
+/// `fuse_attr`. Times before 1970 travel as they are: the kernel takes the seconds as signed.
+fn put_attr(body: &mut Body, ino: Ino, attr: &Attr) {
+    body.u64(ino.0).u64(attr.length).u64(attr.length.div_ceil(512));
+    body.i64(attr.atime.sec).i64(attr.mtime.sec).i64(attr.ctime.sec);
+    for time in [attr.atime, attr.mtime, attr.ctime] {
+        body.u32(time.nsec.min(999_999_999));
+    }
+    body.u32(type_bits(attr.kind) | u32::from(attr.mode & 0o7777))
+        .u32(attr.nlink)
+        .u32(attr.uid)
+        .u32(attr.gid);
+    body.u32(attr.rdev).u32(BLOCK_SIZE).u32(0);
+}
+
+/// `fuse_entry_out`. Inode 0 makes the kernel remember that there is no such name.
+fn put_entry(body: &mut Body, ino: Ino, attr: &Attr, entry_ttl: Duration, attr_ttl: Duration) {
+    body.u64(ino.0).u64(GENERATION).u64(entry_ttl.as_secs()).u64(attr_ttl.as_secs());
+    body.u32(entry_ttl.subsec_nanos()).u32(attr_ttl.subsec_nanos());
+    put_attr(body, ino, attr);
+}
+
+fn put_found(body: &mut Body, found: &Found) {
+    put_entry(body, found.ino, &found.attr, found.entry_ttl, found.attr_ttl);
+}
+
+/// `fuse_open_out`.
+fn put_open(body: &mut Body, fh: u64, flags: u32) {
+    body.u64(fh).u32(flags).u32(0);
+}
+
+fn open_flags(opened: &Opened) -> u32 {
+    let keep_cache = if opened.keep_cache { fopen::KEEP_CACHE } else { 0 };
+    keep_cache | if opened.direct { fopen::DIRECT_IO } else { 0 }
+}
+
+/// `fuse_dirent`, up to the next multiple of eight.
+fn put_dirent(body: &mut Body, line: &Line) {
+    let name: &[u8] = &line.name;
+    body.u64(line.ino.0).u64(line.next).u32(name.len() as u32).u32(type_bits(line.kind) >> 12).raw(name);
+    body.pad(body.len().next_multiple_of(8) - body.len());
 }
 
 /// A node nothing is known of but its number and kind.
-fn bare(ino: Ino, kind: Kind) -> FileAttr {
-    file_attr(ino, &Attr::new(kind, 0, 0, 0, Ino(0), Time::default()))
+fn bare(kind: Kind) -> Attr {
+    Attr { nlink: 0, ..Attr::new(kind, 0, 0, 0, Ino(0), Time::default()) }
 }
 
-impl Answer<()> for fuser::ReplyEmpty {
+impl Answer<()> for Reply {
     fn answer(self, result: Result<(), Errno>) {
-        match result {
-            Ok(()) => self.ok(),
-            Err(errno) => self.error(number(errno)),
-        }
+        self.send(result.map(|()| &[][..]));
     }
 }
 
-impl Answer<Found> for fuser::ReplyEntry {
+impl Answer<Found> for Reply {
     fn answer(self, result: Result<Found, Errno>) {
-        match result {
-            Ok(found) => {
-                let attr = file_attr(found.ino, &found.attr);
-                self.entry_with_ttls(&found.attr_ttl, &found.entry_ttl, &attr, GENERATION);
-            }
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|found| {
+            let mut body = Body::with_capacity(ENTRY_BYTES);
+            put_found(&mut body, &found);
+            body
+        }));
     }
 }
 
-impl Answer<Looked> for fuser::ReplyEntry {
+impl Answer<Looked> for Reply {
     fn answer(self, result: Result<Looked, Errno>) {
-        match result {
-            Ok(Looked::Found(found)) => Answer::<Found>::answer(self, Ok(found)),
-            // Inode 0 makes the kernel remember that there is no such name.
-            Ok(Looked::Absent(ttl)) => self.entry(&ttl, &bare(Ino(0), Kind::File), GENERATION),
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|looked| {
+            let mut body = Body::with_capacity(ENTRY_BYTES);
+            match looked {
+                Looked::Found(found) => put_found(&mut body, &found),
+                Looked::Absent(ttl) => put_entry(&mut body, Ino(0), &bare(Kind::File), ttl, ttl),
+            }
+            body
+        }));
     }
 }
 
-impl Answer<Attributes> for fuser::ReplyAttr {
+impl Answer<Attributes> for Reply {
     fn answer(self, result: Result<Attributes, Errno>) {
-        match result {
-            Ok(got) => self.attr(&got.attr_ttl, &file_attr(got.ino, &got.attr)),
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|got| {
+            let mut body = Body::with_capacity(104);
+            body.u64(got.attr_ttl.as_secs()).u32(got.attr_ttl.subsec_nanos()).u32(0);
+            put_attr(&mut body, got.ino, &got.attr);
+            body
+        }));
     }
 }
 
-impl Answer<OpenedFile> for fuser::ReplyOpen {
+impl Answer<OpenedFile> for Reply {
     fn answer(self, result: Result<OpenedFile, Errno>) {
-        match result {
-            Ok(OpenedFile { opened, skips_flush }) => {
-                let mut flags = open_flags(&opened);
-                flags.set(FopenFlags::FOPEN_NOFLUSH, skips_flush);
-                self.opened(FileHandle(opened.fh), flags);
-            }
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|OpenedFile { opened, skips_flush }| {
+            let mut body = Body::with_capacity(16);
+            let noflush = if skips_flush { fopen::NOFLUSH } else { 0 };
+            put_open(&mut body, opened.fh, open_flags(&opened) | noflush);
+            body
+        }));
     }
 }
 
-impl Answer<OpenedDirectory> for fuser::ReplyOpen {
+impl Answer<OpenedDirectory> for Reply {
     fn answer(self, result: Result<OpenedDirectory, Errno>) {
-        match result {
-            Ok(opened) => {
-                let mut flags = FopenFlags::empty();
-                flags.set(FopenFlags::FOPEN_CACHE_DIR, opened.cache_listing);
-                flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.cache_listing);
-                self.opened(FileHandle(opened.fh), flags);
-            }
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|opened| {
+            let mut body = Body::with_capacity(16);
+            let keeps = if opened.cache_listing { fopen::CACHE_DIR | fopen::KEEP_CACHE } else { 0 };
+            put_open(&mut body, opened.fh, keeps);
+            body
+        }));
     }
 }
 
-impl Answer<Created> for fuser::ReplyCreate {
+impl Answer<Created> for Reply {
     fn answer(self, result: Result<Created, Errno>) {
-        match result {
-            Ok(Created { found, opened }) => {
-                // The carrier has one lifetime for both; the shorter one is never wrong.
-                let ttl = found.attr_ttl.min(found.entry_ttl);
-                let flags = open_flags(&opened);
-                let attr = file_attr(found.ino, &found.attr);
-                self.created(&ttl, &attr, GENERATION, FileHandle(opened.fh), flags);
-            }
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|Created { found, opened }| {
+            let mut body = Body::with_capacity(ENTRY_BYTES + 16);
+            put_found(&mut body, &found);
+            put_open(&mut body, opened.fh, open_flags(&opened));
+            body
+        }));
     }
 }
 
-impl Answer<Bytes> for fuser::ReplyData {
+impl Answer<Bytes> for Reply {
     fn answer(self, result: Result<Bytes, Errno>) {
-        match result {
-            Ok(data) => self.data(&data),
-            Err(errno) => self.error(number(errno)),
+        match &result {
+            Ok(bytes) => self.send(Ok(bytes)),
+            Err(errno) => self.send(Err(*errno)),
         }
     }
 }
 
-impl Answer<u32> for fuser::ReplyWrite {
+impl Answer<u32> for Reply {
     fn answer(self, result: Result<u32, Errno>) {
-        match result {
-            Ok(count) => self.written(count),
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|count| {
+            let mut body = Body::with_capacity(8);
+            body.u32(count).u32(0);
+            body
+        }));
     }
 }
 
-impl Answer<u64> for fuser::ReplyLseek {
-    fn answer(self, result: Result<u64, Errno>) {
-        match result.and_then(|offset| i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)) {
-            Ok(offset) => self.offset(offset),
-            Err(errno) => self.error(number(errno)),
-        }
-    }
-}
-
-impl Answer<StatFs> for fuser::ReplyStatfs {
+impl Answer<StatFs> for Reply {
     fn answer(self, result: Result<StatFs, Errno>) {
-        match result {
-            Ok(capacity) => {
-                let blocks = capacity.total_bytes / STATFS_BLOCK;
-                let free = capacity.avail_bytes / STATFS_BLOCK;
-                let inodes = capacity.used_inodes.saturating_add(capacity.avail_inodes);
-                let size = u32::try_from(STATFS_BLOCK).unwrap_or(u32::MAX);
-                self.statfs(blocks, free, free, inodes, capacity.avail_inodes, size, 255, size);
-            }
-            Err(errno) => self.error(number(errno)),
-        }
+        self.body(result.map(|room| {
+            let free = room.avail_bytes / STATFS_BLOCK;
+            let mut body = Body::with_capacity(80);
+            body.u64(room.total_bytes / STATFS_BLOCK).u64(free).u64(free);
+            body.u64(room.used_inodes.saturating_add(room.avail_inodes)).u64(room.avail_inodes);
+            body.u32(STATFS_BLOCK as u32).u32(255).u32(STATFS_BLOCK as u32).pad(28);
+            body
+        }));
     }
 }
 
-impl Listing for fuser::ReplyDirectory {
+/// A listing of names, up to the bytes that the kernel has room for.
+pub(super) struct Lines {
+    reply: Reply,
+    body: Body,
+    bytes_max: usize,
+}
+
+impl Lines {
+    pub(super) fn new(reply: Reply, bytes_max: usize) -> Self {
+        Self { reply, body: Body::with_capacity(bytes_max.min(super::OTHER_REQUESTS_MAX)), bytes_max }
+    }
+
+    /// Whether `bytes` more fit.
+    fn fits(&self, bytes: usize) -> bool {
+        self.body.len() + bytes.next_multiple_of(8) <= self.bytes_max
+    }
+}
+
+impl Listing for Lines {
     fn add(&mut self, line: &Line) -> bool {
-        let name = OsStr::from_bytes(&line.name);
-        fuser::ReplyDirectory::add(self, INodeNo(line.ino.0), line.next, file_type(line.kind), name)
+        if !self.fits(DIRENT_BYTES + line.name.len()) {
+            return true;
+        }
+        put_dirent(&mut self.body, line);
+        false
     }
 
     fn answer(self, result: Result<(), Errno>) {
-        match result {
-            Ok(()) => self.ok(),
-            Err(errno) => self.error(number(errno)),
-        }
+        self.reply.body(result.map(|()| self.body));
     }
 }
 
-impl Listing for fuser::ReplyDirectoryPlus {
+/// The same with attributes.
+pub(super) struct PlusLines(Lines);
+
+impl PlusLines {
+    pub(super) fn new(reply: Reply, bytes_max: usize) -> Self {
+        Self(Lines::new(reply, bytes_max))
+    }
+}
+
+impl Listing for PlusLines {
     fn add(&mut self, line: &Line) -> bool {
-        let name = OsStr::from_bytes(&line.name);
-        // A line without attributes still makes a node in the kernel: with no lifetime, so that it is asked
-        // for before anybody looks at it.
-        let (attr, ttl) = match &line.found {
-            Some(found) => (file_attr(line.ino, &found.attr), found.attr_ttl.min(found.entry_ttl)),
-            None => (bare(line.ino, line.kind), Duration::ZERO),
+        if !self.0.fits(ENTRY_BYTES + DIRENT_BYTES + line.name.len()) {
+            return true;
+        }
+        let body = &mut self.0.body;
+        match &line.found {
+            Some(found) => put_found(body, found),
+            // A line without attributes still makes a node in the kernel: with no lifetime, so that it is asked
+            // for before anybody looks at it.
+            None => put_entry(body, line.ino, &bare(line.kind), Duration::ZERO, Duration::ZERO),
+        }
+        put_dirent(body, line);
+        false
+    }
+
+    fn answer(self, result: Result<(), Errno>) {
+        self.0.answer(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    /// What the kernel would read of one answer.
+    fn sent(answer: impl FnOnce(Reply)) -> Vec<u8> {
+        let (ours, mut kernels) = UnixStream::pair().unwrap();
+        answer(Reply::new(Channel::new(ours.into()), 7));
+        let mut sent = Vec::new();
+        kernels.read_to_end(&mut sent).unwrap();
+        assert_eq!(u32::from_ne_bytes(sent[..4].try_into().unwrap()) as usize, sent.len());
+        assert_eq!(u64::from_ne_bytes(sent[8..16].try_into().unwrap()), 7);
+        sent.split_off(4)
+    }
+
+    fn number<const N: usize>(sent: &[u8], at: usize) -> [u8; N] {
+        sent[at..at + N].try_into().unwrap()
+    }
+
+    #[test]
+    fn attributes_have_blocks_of_512_bytes_and_times_before_1970() {
+        for (length, blocks) in [(0, 0), (1, 1), (512, 1), (513, 2), (1 << 30, 1 << 21)] {
+            let mut attr = Attr::new(Kind::File, 0o4755, 3, 4, Ino(1), Time { sec: -2, nsec: 300_000_000 });
+            attr.length = length;
+            let mut body = Body::default();
+            put_attr(&mut body, Ino(7), &attr);
+            let body = body.as_slice();
+            assert_eq!(body.len(), 88);
+            assert_eq!(u64::from_ne_bytes(number(body, 8)), length);
+            assert_eq!(u64::from_ne_bytes(number(body, 16)), blocks);
+            assert_eq!(i64::from_ne_bytes(number(body, 24)), -2);
+            assert_eq!(u32::from_ne_bytes(number(body, 48)), 300_000_000);
+            assert_eq!(u32::from_ne_bytes(number(body, 60)), 0o104_755);
+            assert_eq!(u32::from_ne_bytes(number(body, 80)), 65536);
+        }
+    }
+
+    #[test]
+    fn a_forgotten_answer_is_eio() {
+        let said = sent(drop);
+        assert_eq!((said.len(), i32::from_ne_bytes(number(&said, 0))), (12, -(Errno::EIO as i32)));
+        let said = sent(|reply| Answer::<()>::answer(reply, Ok(())));
+        assert_eq!((said.len(), i32::from_ne_bytes(number(&said, 0))), (12, 0));
+    }
+
+    #[test]
+    fn a_listing_keeps_to_the_room_it_has() {
+        let line = |name: &'static str| Line {
+            name: Bytes::from_static(name.as_bytes()),
+            ino: Ino(9),
+            kind: Kind::Directory,
+            next: 11,
+            found: None,
         };
-        fuser::ReplyDirectoryPlus::add(self, INodeNo(line.ino.0), line.next, name, &ttl, &attr, GENERATION)
-    }
-
-    fn answer(self, result: Result<(), Errno>) {
-        match result {
-            Ok(()) => self.ok(),
-            Err(errno) => self.error(number(errno)),
-        }
+        let said = sent(|reply| {
+            let mut lines = Lines::new(reply, 64);
+            assert!(!lines.add(&line("12345678")), "32 bytes");
+            assert!(lines.add(&line("123456789")), "40 bytes are too many");
+            assert!(!lines.add(&line("abc")), "32 bytes with padding");
+            lines.answer(Ok(()));
+        });
+        assert_eq!(said.len(), 12 + 64);
+        assert_eq!(u32::from_ne_bytes(number(&said, 12 + 16)), 8);
+        assert_eq!(u32::from_ne_bytes(number(&said, 12 + 20)), 4, "DT_DIR");
+        assert_eq!(&said[12 + 32 + 24..], b"abc\0\0\0\0\0");
+        let said = sent(|reply| {
+            let mut lines = PlusLines::new(reply, 4096);
+            assert!(!lines.add(&line("x")));
+            lines.answer(Ok(()));
+        });
+        assert_eq!(said.len(), 12 + 128 + 32);
+        assert_eq!(u64::from_ne_bytes(number(&said, 12 + 16)), 0, "no lifetime");
     }
 }

@@ -131,7 +131,7 @@ fn an_idle_daemon_is_small_and_has_four_fuse_threads() {
         .flatten()
         .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
         .collect();
-    assert_eq!(threads.iter().filter(|name| name.starts_with("fuser-")).count(), 4, "{threads:?}");
+    assert_eq!(threads.iter().filter(|name| name.starts_with("fuse-")).count(), 4, "{threads:?}");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let rss = |key: &str| -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
