@@ -18,10 +18,6 @@ def unknown_field(volume):
     volume.edit_setting(lambda setting: setting.update({"Novelty": {"A": 1}}))
 
 
-def shards(volume):
-    volume.edit_setting(lambda setting: setting.update({"Shards": 4, "Bucket": setting["Bucket"] + "%d"}))
-
-
 def kerberos(volume):
     path = os.path.join(volume.folder, "krb5.conf")
     write(path, b"[libdefaults]\n")
@@ -66,10 +62,9 @@ def before(volumes):
 
 
 def not_at_all(volumes):
-    sharded, strange = volumes
-    shards(sharded)
+    strange, = volumes
     strange.edit_setting(lambda setting: setting.update({"Compression": "brotli"}))
-    for volume, word in ((sharded, "shards"), (strange, "brotli")):
+    for volume, word in ((strange, "brotli"),):
         code, text, where = volume.try_mount(OURS)
         assert code and word in text and not os.path.ismount(where), f"{word}: {code} {text}"
 
@@ -133,7 +128,7 @@ def claims(world):
         yield f"{engine}: what is not done stops changes at the next heartbeat", lambda v=volume: during(v)
         volumes = [world.volume(engine, store="file") for _ in ASKED]
         yield f"{engine}: what is not done mounts read-only", lambda v=volumes: before(v)
-        volumes = [world.volume(engine), world.volume(engine)]
+        volumes = [world.volume(engine)]
         yield f"{engine}: what can't be read does not mount", lambda v=volumes: not_at_all(v)
     volume = world.volume("redis")
     yield "an encrypted secret and a client version that we meet are no reason", lambda: accepted(volume)

@@ -1,7 +1,7 @@
 """Whatever a volume's objects go through on their way, either client reads what the other wrote."""
-import os, subprocess
+import base64, json, os, re, subprocess, urllib.request
 from objects import both_read
-from volume import OURS, PEER, run, until
+from volume import OURS, PEER, run, until, write
 
 PASSPHRASE = "correct horse"
 # Volumes without a key pass it over.
@@ -12,6 +12,12 @@ def private_key(folder, name, *options):
     path = os.path.join(folder, f"{name}.pem")
     subprocess.run(["openssl", "genrsa", "-out", path, *options, "2048"], check=True, capture_output=True)
     return path
+
+
+def document(binary, *command, env=None):
+    """The JSON among what is said."""
+    text = run(binary, *command, env=env, check=True)[1]
+    return json.JSONDecoder().raw_decode(text[text.index("{"):])[0]
 
 
 def encrypted(volume):
@@ -44,7 +50,89 @@ def locked(volume, another):
         run(binary, "fsck", volume.meta, check=True)
 
 
+def sharded(volume, folder):
+    """Every bucket has some of the objects, and both know which."""
+    both_read(volume)
+    for binary in (OURS, PEER):
+        run(binary, "gc", volume.meta, env={"JFS_GC_SKIPPEDTIME": "0"}, check=True)
+    report = document(OURS, "gc", "--json", volume.meta, env={"JFS_GC_SKIPPEDTIME": "0"})
+    assert report["valid"]["count"] > 20 and not report["leaked"]["count"], report
+    if folder:
+        counts = [sum(len(names) for _, _, names in os.walk(f"{folder}{n}/{volume.name}/chunks")) for n in range(3)]
+        assert all(counts) and sum(counts) == report["scanned"]["count"], counts
+
+
+def not_sharded(volume):
+    for options, word in ((["--shards", "257"], "256"), (["--shards", "3", "--bucket", volume.folder + "/no-place"], "%d"), (["--shards", "3", "--bucket", volume.folder + "/%d-%d"], "%d")):
+        code, text = run(OURS, "format", "--storage", "file", *options, f"sqlite3://{volume.folder}/other.db", "other")
+        assert code and word in text, text
+    code, text = run(OURS, "format", *volume.store, "--shards", "2", volume.meta, volume.name)
+    assert code and "shards" in text, text
+
+
+def attributes(world, volume):
+    """What the server keeps beside each object that is not about its bytes: class and tags."""
+    found = {}
+    filer = f"http://127.0.0.1:{world.s3.ports[4]}"
+
+    def walk(path):
+        with urllib.request.urlopen(urllib.request.Request(f"{filer}{path}/?limit=1000", headers={"Accept": "application/json"}), timeout=20) as answer:
+            entries = json.load(answer)["Entries"] or []
+        for entry in entries:
+            if entry["Mode"] & (1 << 31):
+                walk(entry["FullPath"])
+            else:
+                kept = {name: value for name, value in (entry["Extended"] or {}).items() if re.search("tagging|storage-class", name, re.I)}
+                found[entry["FullPath"]] = json.dumps(kept, sort_keys=True)
+
+    walk(f"/buckets/claims/{volume.name}/chunks")
+    return found
+
+
+def classed(world, volume):
+    """Class and tag of the setting and of one mount, as the peer sends them."""
+    def written_by(binary, name, *options):
+        where = volume.mount(binary, *options)
+        write(f"{where}/{name}", os.urandom(70_000))
+        volume.umount(where)
+        new = {path: kept for path, kept in attributes(world, volume).items() if path not in before}
+        before.update(new)
+        return set(new.values())
+
+    before = {}
+
+    run(OURS, "config", volume.meta, "--tag", "team=a b/ü", "--storage-class", "STANDARD_IA", "--yes", check=True)
+    settings = document(PEER, "config", volume.meta)
+    assert settings["Tiers"]["0"] == {"ID": 0, "StorageClass": "STANDARD_IA", "Tag": "team=a b/ü"}, settings
+    ours, theirs = written_by(OURS, "o1"), written_by(PEER, "p1")
+    assert ours == theirs and len(ours) == 1 and "STANDARD_IA" in str([base64.b64decode(v) for v in json.loads(*ours).values()]), (ours, theirs)
+    assert len(json.loads(*ours)) == 2, ours
+    options = ["--storage-class", "REDUCED_REDUNDANCY", "--tag", "x=y"]
+    ours, theirs = written_by(OURS, "o2", *options), written_by(PEER, "p2", *options)
+    assert ours == theirs and len(ours) == 1, (ours, theirs)
+    code, text = run(OURS, "config", volume.meta, "--tag", "nonsense", "--yes")
+    assert code and "key=value" in text, text
+
+
+def another_name(volume):
+    """A volume that says `minio`, made by either, is S3."""
+    both_read(volume)
+    for storage, word in (("oss", "s3.oss-REGION"), ("nfs", "file"), ("nonsense", "unknown")):
+        code, text = run(OURS, "format", "--storage", storage, "--bucket", "x", f"sqlite3://{volume.folder}/other.db", "other")
+        assert code and word in text and storage in text, text
+
+
 def claims(world):
+    for shards, formatter in (("file", PEER), ("file", OURS), ("s3", OURS)):
+        volume = world.volume("sqlite", "--shards", "3", "--block-size", "64K", formatter=formatter, store=shards, bucket="-%d")
+        yield f"three shards in {shards}, made by {'us' if formatter == OURS else 'the peer'}", lambda v=volume, f=shards == "file" and volume.folder + "/data-": sharded(v, f)
+    volume = world.volume("sqlite", formatter=OURS)
+    yield "shards need a place for their number", lambda v=volume: not_sharded(v)
+    volume = world.volume("sqlite", "--trash-days", "0", store="s3")
+    yield "storage class and tag are sent as by the peer", lambda v=volume: classed(world, v)
+    for formatter in (OURS, PEER):
+        volume = world.volume("sqlite", "--storage", "minio", "--block-size", "64K", formatter=formatter, store="s3")
+        yield f"storage minio, made by {'us' if formatter == OURS else 'the peer'}", lambda v=volume: another_name(v)
     forms = {"PKCS#8": [], "PKCS#1": ["-traditional"], "encrypted PKCS#8": ["-aes256", "-passout", f"pass:{PASSPHRASE}"],
              "encrypted PKCS#1": ["-traditional", "-aes256", "-passout", f"pass:{PASSPHRASE}"]}
     keys = {form: private_key(world.folder, f"key{n}", *options) for n, (form, options) in enumerate(forms.items())}

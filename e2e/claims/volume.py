@@ -46,11 +46,11 @@ class World:
         self.others.append(World(folder))
         return self.others[-1]
 
-    def volume(self, engine, *options, formatter=PEER, store=""):
+    def volume(self, engine, *options, formatter=PEER, store="", bucket=""):
         self.used += 1  # claims run in threads: volumes are made by the main one
         own = os.path.join(self.folder, f"v{self.used}")
         os.mkdir(own)
-        return Volume(self, own, engine, self.used, formatter, store or ("file" if engine == "sqlite" else "s3"), options)
+        return Volume(self, own, engine, self.used, formatter, store or ("file" if engine == "sqlite" else "s3"), options, bucket)
 
     def stop(self):
         """Mounts that failed claims left go first, as long as their servers answer."""
@@ -64,12 +64,12 @@ class World:
 
 
 class Volume:
-    def __init__(self, world, folder, engine, number, formatter, store, options):
+    def __init__(self, world, folder, engine, number, formatter, store, options, bucket):
         self.world, self.folder, self.engine, self.mounts, self.number, self.name = world, folder, engine, 0, number, f"vol{number}"
         self.meta = f"sqlite3://{folder}/meta.db" if engine == "sqlite" else world.redis.url(number)
         s3 = world.s3
-        self.store = ["--storage", "file", "--bucket", folder + "/data"] if store == "file" else [
-            "--storage", "s3", "--bucket", s3.bucket("claims"), "--access-key", s3.access_key, "--secret-key", s3.secret_key]
+        self.store = ["--storage", "file", "--bucket", folder + "/data" + bucket] if store == "file" else [
+            "--storage", "s3", "--bucket", s3.bucket("claims" + bucket), "--access-key", s3.access_key, "--secret-key", s3.secret_key]
         run(formatter, "format", *self.store, *options, self.meta, self.name, check=True)
 
     def try_mount(self, binary, *options, cache=""):

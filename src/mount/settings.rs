@@ -62,6 +62,8 @@ pub struct MountOptions {
     /// Replace what the volume's setting says.
     pub storage: Option<String>,
     pub bucket: Option<String>,
+    pub storage_class: Option<String>,
+    pub tag: Option<String>,
     /// `AWS_REGION` of who asked for the mount; replaces what the bucket's URL tells.
     pub region: Option<String>,
     pub get_timeout: Duration,
@@ -130,6 +132,8 @@ impl Default for MountOptions {
             readdir_cache: false,
             storage: None,
             bucket: None,
+            storage_class: None,
+            tag: None,
             region: None,
             get_timeout: 60 * second,
             put_timeout: 60 * second,

@@ -188,6 +188,8 @@ fn storage_access(settings: &MountSettings) -> StorageAccess {
         access_key: secrets.access_key.clone(),
         secret_key: secrets.secret_key.clone(),
         session_token: secrets.session_token.clone(),
+        storage_class: options.storage_class.clone(),
+        tag: options.tag.clone(),
         region: options.region.clone(),
         variables: secrets.variables.clone(),
         retry: retries(settings),

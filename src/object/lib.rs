@@ -7,6 +7,7 @@ pub mod backends;
 mod error;
 pub mod layers;
 mod open;
+mod storages;
 mod store;
 mod variables;
 

@@ -9,13 +9,15 @@ use crate::layers::encrypt::{Encrypted, Encryption, VolumeKey};
 use crate::layers::meter::{Metered, Traffic};
 use crate::layers::prefix::Prefixed;
 use crate::layers::retry::{RetryPolicy, Retrying};
+use crate::layers::shard::{self, Sharded};
+use crate::storages;
 use crate::store::Store;
 use crate::variables::StoreVariables;
 
 /// Where a volume's objects are, as its setting or the command line says it.
 #[derive(Clone, Debug, Default)]
 pub struct StoreSpec {
-    /// `file`, `s3`.
+    /// `file`, `s3`, or another name that [`open`] knows.
     pub storage: String,
     /// A directory, or a bucket's URL (path-style or virtual-host).
     pub bucket: String,
@@ -27,6 +29,10 @@ pub struct StoreSpec {
     pub region: Option<String>,
     /// Class of new objects, the store's default when empty.
     pub storage_class: String,
+    /// `key=value` that new objects carry, where the store has tags.
+    pub tag: String,
+    /// Above 1, `bucket` stands for so many buckets, its `%d` for their numbers.
+    pub shards: u32,
     /// The PEM text of the private key of an encrypted volume.
     pub encrypt_key: Option<SecretString>,
     pub encrypt_algorithm: String,
@@ -34,6 +40,19 @@ pub struct StoreSpec {
 }
 
 impl StoreSpec {
+    fn warn_of_class(&self) {
+        let storage = &self.storage;
+        if !self.storage_class.is_empty() {
+            tracing::warn!(
+                "storage class {} has no effect: storage `{storage}` has none",
+                self.storage_class
+            );
+        }
+        if !self.tag.is_empty() {
+            tracing::warn!("tag {} has no effect: storage `{storage}` has none", self.tag);
+        }
+    }
+
     fn encryption(&self) -> Option<Encryption> {
         Some(Encryption {
             key: self.encrypt_key.clone()?,
@@ -43,64 +62,32 @@ impl StoreSpec {
     }
 }
 
-/// Storage types of the peer that are not here yet, so that the answer is not "unknown".
-const PEER_STORAGES: &[&str] = &[
-    "azure",
-    "b2",
-    "bos",
-    "bunny",
-    "ceph",
-    "cifs",
-    "cos",
-    "dragonfly",
-    "eos",
-    "etcd",
-    "gluster",
-    "gs",
-    "hdfs",
-    "ibmcos",
-    "jss",
-    "ks3",
-    "mem",
-    "minio",
-    "mysql",
-    "nfs",
-    "nos",
-    "obs",
-    "oos",
-    "oss",
-    "postgres",
-    "qingstor",
-    "qiniu",
-    "redis",
-    "scs",
-    "sftp",
-    "space",
-    "speedy",
-    "sqlite3",
-    "swift",
-    "tikv",
-    "tos",
-    "ufile",
-    "wasabi",
-    "wasb",
-    "webdav",
-];
-
-/// The bare backend.
+/// The bare backend; with several shards all of them.
 ///
 /// # Errors
 /// [`Error::BadSpec`] with a sentence when the type is not supported or the bucket can't be understood.
 pub async fn open(spec: &StoreSpec) -> Result<Arc<dyn Store>> {
-    match spec.storage.to_lowercase().as_str() {
-        "file" => Ok(Arc::new(FileStore::new(&spec.bucket)?)),
-        "s3" => Ok(Arc::new(s3::open(spec).await?)),
-        known if PEER_STORAGES.contains(&known) => Err(Error::BadSpec(format!(
-            "storage type `{known}` is not supported yet: use `s3` (any S3-compatible endpoint) or `file`"
-        ))),
-        unknown => Err(Error::BadSpec(format!(
-            "unknown storage type `{unknown}`: use `s3` (any S3-compatible endpoint) or `file`"
-        ))),
+    if spec.shards <= 1 {
+        return open_bucket(spec).await;
+    }
+    let mut shards = Vec::new();
+    for bucket in shard::buckets(&spec.bucket, spec.shards)? {
+        shards.push(open_bucket(&StoreSpec { bucket, ..spec.clone() }).await?);
+    }
+    Ok(Arc::new(Sharded::new(shards, &spec.bucket)))
+}
+
+async fn open_bucket(spec: &StoreSpec) -> Result<Arc<dyn Store>> {
+    let storage = spec.storage.to_lowercase();
+    if s3::NAMES.contains(&storage.as_str()) {
+        return Ok(Arc::new(s3::open(spec).await?));
+    }
+    match storage.as_str() {
+        "file" => {
+            spec.warn_of_class();
+            Ok(Arc::new(FileStore::new(&spec.bucket)?))
+        }
+        other => Err(Error::BadSpec(storages::refusal(other))),
     }
 }
 

@@ -12,7 +12,16 @@ impl StoreVariables {
     pub const RSA_PASSPHRASE: &str = "JFS_RSA_PASSPHRASE";
 
     /// Every name that a store may ask for.
-    pub const NAMES: &[&str] = &[Self::RSA_PASSPHRASE];
+    pub const NAMES: &[&str] = &[
+        Self::RSA_PASSPHRASE,
+        "EOS_ACCESS_KEY",
+        "EOS_SECRET_KEY",
+        "MINIO_ACCESS_KEY",
+        "MINIO_REGION",
+        "MINIO_SECRET_KEY",
+        "SCW_ACCESS_KEY",
+        "SCW_SECRET_KEY",
+    ];
 
     /// What `lookup` knows of [`Self::NAMES`].
     pub fn collect(lookup: impl Fn(&str) -> Option<SecretString>) -> Self {

@@ -21,6 +21,8 @@ pub struct SettingChange {
     pub secret_key: Option<SecretString>,
     pub session_token: Option<SecretString>,
     pub storage_class: Option<String>,
+    /// `key=value` of new objects; empty for none.
+    pub tag: Option<String>,
     /// Bytes; 0 = no limit.
     pub capacity: Option<u64>,
     pub inodes: Option<u64>,
@@ -64,6 +66,9 @@ impl SettingChange {
     /// # Errors
     /// [`Error::BadRequest`] when the bucket can't be used with the storage type.
     pub fn apply(&self, format: &mut Format) -> Result<Vec<SettingDiff>> {
+        if let Some(tag) = self.tag.as_ref().filter(|tag| !tag.is_empty() && !is_tag(tag)) {
+            return Err(Error::BadRequest(format!("`{tag}` is no tag: write it as key=value")));
+        }
         for version in [&self.min_client_version, &self.max_client_version].into_iter().flatten() {
             if !version.is_empty() && !is_version(version) {
                 return Err(Error::BadRequest(format!("`{version}` is no version: write it as 1.4.2")));
@@ -81,12 +86,12 @@ impl SettingChange {
             self.bucket.as_deref().map(|bucket| normal_bucket(&format.storage, bucket)).transpose()?;
         text("bucket", &mut format.bucket, &bucket);
         text("access-key", &mut format.access_key, &self.access_key);
-        text("storage-class", &mut format.storage_class, &self.storage_class);
         text("min-client-version", &mut format.min_client_version, &self.min_client_version);
         text("max-client-version", &mut format.max_client_version, &self.max_client_version);
-        if let (Some(class), Some(tier)) = (&self.storage_class, format.tiers.get_mut("0")) {
-            tier.storage_class.clone_from(class);
-        }
+        // The first tier is what counts; the field beside it stays what `format` made it.
+        let tier = format.tiers.entry("0".to_owned()).or_default();
+        text("storage-class", &mut tier.storage_class, &self.storage_class);
+        text("tag", &mut tier.tag, &self.tag);
         for (name, target, wanted) in [
             ("secret-key", &mut format.secret_key, &self.secret_key),
             ("session-token", &mut format.session_token, &self.session_token),
@@ -136,6 +141,11 @@ fn bandwidth(mbps: i64) -> String {
         1000..1_000_000 => format!("{:.1} Gbps", mbps as f64 / 1e3),
         _ => format!("{:.1} Tbps", mbps as f64 / 1e6),
     }
+}
+
+/// `key=value`, one of them.
+fn is_tag(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.contains(['=', '&']))
 }
 
 /// `1.4`, `1.4.2`, `1.1.0-A`.

@@ -6,6 +6,7 @@ use juicefs_meta::format::{Format, Tier};
 use juicefs_meta::port::{Engine, NewVolume};
 use juicefs_meta::url::MetaUrl;
 use juicefs_meta::{Attr, Ino, Kind, Time};
+use juicefs_object::layers::shard::SHARDS_MAX;
 use juicefs_object::{Store, StoreExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -96,6 +97,7 @@ async fn format_on(
         // A bucket of somebody else's is not even written to for a try.
         if old.is_none() {
             check_empty(store.as_ref()).await?;
+            make_shards(store.as_ref(), wanted.shards).await?;
         }
         probe(store.as_ref()).await?;
     }
@@ -137,8 +139,8 @@ fn wanted_format(old: Option<&Format>, request: &FormatRequest) -> Result<Format
         wanted.compression.clone_from(compression);
     }
     if let Some(shards) = request.shards {
-        if shards > 1 {
-            return Err(Error::BadRequest("--shards is not supported yet: leave it out".to_owned()));
+        if shards > SHARDS_MAX {
+            return Err(Error::BadRequest(format!("--shards {shards}: at most {SHARDS_MAX}")));
         }
         wanted.shards = shards;
     }
@@ -154,7 +156,8 @@ fn wanted_format(old: Option<&Format>, request: &FormatRequest) -> Result<Format
     request.settings.apply(&mut wanted)?;
     if old.is_none() {
         wanted.storage_class = request.settings.storage_class.clone().unwrap_or_default();
-        let tier = Tier { storage_class: wanted.storage_class.clone(), ..Tier::default() };
+        let tag = request.settings.tag.clone().unwrap_or_default();
+        let tier = Tier { id: 0, storage_class: wanted.storage_class.clone(), tag };
         wanted.tiers.insert("0".to_owned(), tier);
     }
     Ok(wanted)
@@ -259,6 +262,17 @@ async fn probe(store: &dyn Store) -> Result<()> {
     store.delete(&key).await?;
     store.delete("testing/").await?;
     Ok(())
+}
+
+/// The trial meets one shard only: all buckets are made at once, unless somebody else has to.
+async fn make_shards(store: &dyn Store, shards: u32) -> Result<()> {
+    if shards <= 1 {
+        return Ok(());
+    }
+    match store.create_bucket().await {
+        Err(juicefs_object::Error::PermissionDenied { .. }) => Ok(()),
+        made => Ok(made?),
+    }
 }
 
 async fn check_empty(store: &dyn Store) -> Result<()> {

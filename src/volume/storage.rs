@@ -16,6 +16,8 @@ pub struct StorageAccess {
     pub access_key: Option<SecretString>,
     pub secret_key: Option<SecretString>,
     pub session_token: Option<SecretString>,
+    pub storage_class: Option<String>,
+    pub tag: Option<String>,
     /// `AWS_REGION` or `AWS_DEFAULT_REGION`.
     pub region: Option<String>,
     pub variables: StoreVariables,
@@ -41,6 +43,7 @@ pub async fn load_format(engine: &dyn Engine) -> Result<Format> {
 fn store_spec(format: &Format, access: &StorageAccess) -> Result<StoreSpec> {
     let open = format.decrypted()?;
     let some = |secret: &SecretString| (!secret.expose_secret().is_empty()).then(|| secret.clone());
+    let tier = open.tiers.get("0").cloned().unwrap_or_default();
     let access_key = access.access_key.as_ref().map(|key| key.expose_secret().to_owned());
     Ok(StoreSpec {
         storage: access.storage.clone().unwrap_or_else(|| open.storage.clone()),
@@ -49,7 +52,9 @@ fn store_spec(format: &Format, access: &StorageAccess) -> Result<StoreSpec> {
         secret_key: access.secret_key.clone().or_else(|| some(&open.secret_key)),
         session_token: access.session_token.clone().or_else(|| some(&open.session_token)),
         region: access.region.clone(),
-        storage_class: open.tiers.get("0").map(|tier| tier.storage_class.clone()).unwrap_or_default(),
+        storage_class: access.storage_class.clone().unwrap_or(tier.storage_class),
+        tag: access.tag.clone().unwrap_or(tier.tag),
+        shards: open.shards,
         encrypt_key: some(&open.encrypt_key),
         encrypt_algorithm: open.encrypt_algo.clone(),
         variables: access.variables.clone(),
@@ -59,7 +64,7 @@ fn store_spec(format: &Format, access: &StorageAccess) -> Result<StoreSpec> {
 /// The volume's store, keys below `NAME/`.
 ///
 /// # Errors
-/// A storage type, bucket or private key that can't be opened; data that this client can't read (shards).
+/// A storage type, bucket or private key that can't be opened.
 pub async fn open_store(format: &Format, access: &StorageAccess) -> Result<Arc<dyn Store>> {
     Ok(open_metered_store(format, access).await?.0)
 }
@@ -72,9 +77,6 @@ pub async fn open_metered_store(
     format: &Format,
     access: &StorageAccess,
 ) -> Result<(Arc<dyn Store>, Arc<Traffic>)> {
-    if let Some(sentence) = format.unreadable() {
-        return Err(Error::Meta(juicefs_meta::Error::Unsupported(sentence)));
-    }
     let spec = store_spec(format, access)?;
     Ok(juicefs_object::open_metered_store(&spec, &format.name, access.retry).await?)
 }

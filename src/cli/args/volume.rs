@@ -42,7 +42,8 @@ pub(crate) const FSCK_EXAMPLES: &str = "Examples:
 /// Where data is, for `format` and `config`. Absent flags leave the setting as it is.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct StoreFlags {
-    /// Type of the object store: file, s3 [default for a new volume: file]
+    /// Type of the object store: file, s3 or a service that speaks S3 (minio, wasabi, scw, space, eos, oos) [default for
+    /// a new volume: file]
     #[arg(long, value_name = "TYPE")]
     pub storage: Option<String>,
     /// URL of the bucket, or a directory [default for a new volume: /var/jfs]
@@ -60,6 +61,9 @@ pub(crate) struct StoreFlags {
     /// Storage class of new objects
     #[arg(long, value_name = "CLASS")]
     pub storage_class: Option<String>,
+    /// Tag of new objects: key=value
+    #[arg(long, value_name = "K=V")]
+    pub tag: Option<String>,
     /// Limit of the volume's size in GiB, 0 = none
     #[arg(long, value_name = "GIB")]
     pub capacity: Option<String>,
@@ -96,8 +100,8 @@ pub(crate) struct FormatArgs {
     /// Cipher of encrypted objects: aes256gcm-rsa, chacha20-rsa [default: aes256gcm-rsa]
     #[arg(long, value_name = "ALGORITHM")]
     pub encrypt_algo: Option<String>,
-    /// Spread objects over several buckets (not supported yet)
-    #[arg(long, value_name = "N", hide = true)]
+    /// Spread objects over N buckets by a hash of their names; --bucket holds %d for the number
+    #[arg(long, value_name = "N")]
     pub shards: Option<u32>,
     /// Replace settings that a volume keeps for ever
     #[arg(long)]

@@ -57,6 +57,7 @@ fn is_confirmed(doubt: &str) -> anyhow::Result<bool> {
 fn is_anything(change: &SettingChange) -> bool {
     change.touches_storage()
         || change.storage_class.is_some()
+        || change.tag.is_some()
         || change.capacity.is_some()
         || change.inodes.is_some()
         || change.trash_days.is_some()

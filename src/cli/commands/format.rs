@@ -73,6 +73,7 @@ pub(super) fn setting_change(flags: &StoreFlags, environment: &Environment) -> a
         secret_key: flags.secret_key.clone().or_else(|| environment.secret("SECRET_KEY")),
         session_token: flags.session_token.clone().or_else(|| environment.secret("SESSION_TOKEN")),
         storage_class: flags.storage_class.clone(),
+        tag: flags.tag.clone(),
         capacity: capacity.context("--capacity")?,
         inodes: flags.inodes,
         trash_days: flags.trash_days,

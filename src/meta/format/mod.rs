@@ -257,7 +257,6 @@ impl Format {
             (self.enable_acl, "POSIX ACLs"),
             (!self.ranger_rest_url.is_empty() || !self.ranger_service.is_empty(), "Ranger"),
             (!self.kerb_conf.is_empty(), "Kerberos"),
-            (self.shards > 1, "several buckets (shards)"),
             (self.has_other_tiers(), "storage tiers"),
             (self.user_group_quota, "user and group quotas"),
         ] {
@@ -274,14 +273,6 @@ impl Format {
             self.name,
             used.join(" and ")
         ))
-    }
-
-    /// Why file data can't even be read (shards); metadata still can.
-    #[must_use]
-    pub fn unreadable(&self) -> Option<String> {
-        let what = "its objects are spread over several buckets (shards)";
-        (self.shards > 1)
-            .then(|| format!("the data of volume {} can't be read by this client: {what}", self.name))
     }
 
     fn has_other_tiers(&self) -> bool {
@@ -374,11 +365,10 @@ mod tests {
     #[test]
     fn each_missing_feature_makes_a_volume_read_only() {
         let base = Format::new("vol");
-        let cases: [(&str, Format); 4] = [
+        let cases: [(&str, Format); 3] = [
             ("change log", Format { change_log: true, ..base.clone() }),
             ("ACL", Format { enable_acl: true, ..base.clone() }),
-            ("quotas", Format { user_group_quota: true, ..base.clone() }),
-            ("shards", Format { shards: 4, ..base }),
+            ("quotas", Format { user_group_quota: true, ..base }),
         ];
         for (word, format) in cases {
             assert!(format.unsupported().is_some_and(|reason| reason.contains(word)), "{word}");

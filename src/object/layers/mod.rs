@@ -5,4 +5,5 @@ pub mod faulty;
 pub mod meter;
 pub mod prefix;
 pub mod retry;
+pub mod shard;
 pub mod throttle;

@@ -18,7 +18,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::url::BucketUrl;
+use super::dialects;
 use crate::error::{Error, Result};
 use crate::open::StoreSpec;
 use crate::store::{Key, Limits, Listed, Store};
@@ -34,6 +34,8 @@ pub struct S3Store {
     /// For sentences: `s3://BUCKET at ENDPOINT`.
     label: String,
     storage_class: Option<StorageClass>,
+    /// As a header carries it: `key=value`, each percent-encoded.
+    tag: Option<String>,
     /// Over TLS the payload needs no hash of its own.
     is_tls: bool,
 }
@@ -41,16 +43,30 @@ pub struct S3Store {
 /// # Errors
 /// [`Error::BadSpec`] when the URL can't be understood.
 pub async fn open(spec: &StoreSpec) -> Result<S3Store> {
-    let url = BucketUrl::parse(&spec.bucket)?;
-    let region = spec.region.clone().unwrap_or_else(|| url.region.clone());
+    let storage = spec.storage.to_lowercase();
+    let url = dialects::parse(&storage, &spec.bucket)?;
+    let variable = |name: &str| {
+        let prefix = dialects::variables_of(&storage)?;
+        spec.variables.get(&format!("{prefix}_{name}")).map(|value| value.expose_secret().to_owned())
+    };
+    // AWS's own variable is for AWS's own name.
+    let region = if storage == "s3" { spec.region.clone() } else { variable("REGION") };
+    let region = region.unwrap_or_else(|| url.region.clone());
+    let (access_key, secret_key) = match (spec.access_key.as_str(), &spec.secret_key) {
+        ("", _) => (variable("ACCESS_KEY").unwrap_or_default(), variable("SECRET_KEY").unwrap_or_default()),
+        (key, secret) => (
+            key.to_owned(),
+            secret.as_ref().map(|secret| secret.expose_secret().to_owned()).unwrap_or_default(),
+        ),
+    };
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build();
-    let mut config = if spec.access_key.is_empty() {
+    let mut config = if access_key.is_empty() {
         let loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.clone()));
         aws_sdk_s3::config::Builder::from(&loader.load().await)
     } else {
         let credentials = Credentials::new(
-            spec.access_key.clone(),
-            spec.secret_key.as_ref().map(|secret| secret.expose_secret().to_owned()).unwrap_or_default(),
+            access_key,
+            secret_key,
             spec.session_token.as_ref().map(|token| token.expose_secret().to_owned()),
             None,
             "volume",
@@ -77,7 +93,14 @@ pub async fn open(spec: &StoreSpec) -> Result<S3Store> {
         bucket: url.bucket,
         storage_class: (!spec.storage_class.is_empty())
             .then(|| StorageClass::from(spec.storage_class.as_str())),
+        tag: tag_header(&spec.tag),
     })
+}
+
+/// `k=v` as the header wants it.
+fn tag_header(tag: &str) -> Option<String> {
+    let (key, value) = tag.split_once('=')?;
+    Some(url::form_urlencoded::Serializer::new(String::new()).append_pair(key, value).finish())
 }
 
 impl S3Store {
@@ -164,6 +187,7 @@ impl Store for S3Store {
                 .key(key)
                 .metadata(CRC_METADATA, crc)
                 .set_storage_class(self.storage_class.clone())
+                .set_tagging(self.tag.clone())
                 .body(ByteStream::from(body));
             let sent = if self.is_tls {
                 request.customize().disable_payload_signing().send().await

@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 
-const REGION_DEFAULT: &str = "us-east-1";
+pub(super) const REGION_DEFAULT: &str = "us-east-1";
 
 /// A bucket's URL taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

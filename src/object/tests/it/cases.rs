@@ -5,7 +5,12 @@ use juicefs_object::{Store, StoreExt};
 use std::sync::Arc;
 
 pub async fn all(store: Arc<dyn Store>) {
-    what_is_put_comes_back(&*store).await;
+    all_with(store, 0).await;
+}
+
+/// The same of a store that keeps `more` bytes with every object.
+pub async fn all_with(store: Arc<dyn Store>, more: u64) {
+    what_is_put_comes_back(&*store, more).await;
     a_range_is_that_part(&*store).await;
     a_missing_key_is_not_found(&*store).await;
     delete_is_idempotent(&*store).await;
@@ -13,12 +18,12 @@ pub async fn all(store: Arc<dyn Store>) {
     puts_at_once_do_not_disturb_each_other(store).await;
 }
 
-async fn what_is_put_comes_back(store: &dyn Store) {
+async fn what_is_put_comes_back(store: &dyn Store, more: u64) {
     for size in [0, 1, 4096, 5 << 20] {
         let body = Bytes::from((0..size).map(|at| (at * 7 % 251) as u8).collect::<Vec<_>>());
         store.put("chunks/0/0/1_0_9", body.clone()).await.expect("put");
         assert_eq!(store.get("chunks/0/0/1_0_9", None).await.expect("get"), body);
-        assert_eq!(store.head("chunks/0/0/1_0_9").await.expect("head").size, size as u64);
+        assert_eq!(store.head("chunks/0/0/1_0_9").await.expect("head").size, size as u64 + more);
     }
 }
 

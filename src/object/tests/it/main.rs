@@ -26,6 +26,39 @@ async fn prefix_keeps_every_promise() {
     cases::all(Arc::new(Prefixed::new(inner, "vol/".into()))).await;
 }
 
+#[tokio::test]
+async fn shards_keep_every_promise() {
+    let folder = tempfile::tempdir().expect("temp");
+    let bucket = format!("{}/shard%d/", folder.path().display());
+    let spec = StoreSpec { storage: "file".into(), bucket, shards: 3, ..StoreSpec::default() };
+    let store = open_volume_store(&spec, "vol", RetryPolicy::default()).await.expect("folders");
+    store.create_bucket().await.expect("create");
+    cases::all(store).await;
+    for shard in 0..3 {
+        let objects = walk(&folder.path().join(format!("shard{shard}")));
+        assert!(objects > 10, "shard {shard} has {objects} objects");
+    }
+}
+
+fn walk(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.map(|path| if path.is_dir() { walk(&path) } else { 1 }).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encryption_keeps_every_promise() {
+    let folder = tempfile::tempdir().expect("temp");
+    let bucket = format!("{}/", folder.path().display());
+    let key = include_str!("../golden/rsa-pkcs8.pem").to_owned();
+    let spec =
+        StoreSpec { storage: "file".into(), bucket, encrypt_key: Some(key.into()), ..StoreSpec::default() };
+    let store = open_volume_store(&spec, "vol", RetryPolicy::default()).await.expect("a key");
+    cases::all_with(store.clone(), 3 + 256 + 12 + 16).await;
+    store.put("secret", "canary".into()).await.expect("put");
+    let stored = std::fs::read(folder.path().join("vol/secret")).expect("a file");
+    assert!(!stored.windows(6).any(|window| window == b"canary"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_every_promise() {
     let server = servers::S3Server::start();
@@ -89,7 +122,8 @@ async fn an_endpoint_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn a_type_that_the_peer_has_is_not_called_unknown() {
-    for (storage, word) in [("oss", "not supported yet"), ("nonsense", "unknown storage type")] {
+    for (storage, word) in [("oss", "not supported yet: use `s3` with"), ("nonsense", "unknown storage type")]
+    {
         let spec = StoreSpec { storage: storage.into(), bucket: "x".into(), ..StoreSpec::default() };
         let error = open(&spec).await.expect_err("refused").to_string();
         assert!(error.contains(word) && error.contains(storage), "{error}");
