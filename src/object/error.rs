@@ -16,6 +16,12 @@ pub enum Error {
     /// The store did not answer, or asked to come back later.
     #[error("{store}: unreachable for {key}: {cause}; is the server up, and is the address right?")]
     Unreachable { store: String, key: String, cause: String },
+    /// Somebody answers whose certificate is not trusted, or who does not speak TLS.
+    #[error(
+        "{store}: no TLS with the server: {cause}; let this machine trust the authority of its certificate, or use \
+         an http:// address"
+    )]
+    NotTrusted { store: String, cause: String },
     /// What came back is not what was stored.
     #[error("{store}: {key} is damaged: {cause}")]
     Damaged { store: String, key: String, cause: String },

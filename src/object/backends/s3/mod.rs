@@ -2,6 +2,7 @@
 
 mod dialects;
 mod store;
+mod unanswered;
 mod url;
 
 pub(crate) use dialects::NAMES;

@@ -6,7 +6,7 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, retry::RetryConfig,
     timeout::TimeoutConfig,
 };
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::StorageClass;
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::dialects;
+use super::unanswered::{Unanswered, last_word};
 use crate::error::{Error, Result};
 use crate::open::StoreSpec;
 use crate::store::{Key, Limits, Listed, Store};
@@ -33,6 +34,7 @@ pub struct S3Store {
     bucket: String,
     /// For sentences: `s3://BUCKET at ENDPOINT`.
     label: String,
+    endpoint: String,
     storage_class: Option<StorageClass>,
     /// As a header carries it: `key=value`, each percent-encoded.
     tag: Option<String>,
@@ -89,6 +91,7 @@ pub async fn open(spec: &StoreSpec) -> Result<S3Store> {
     Ok(S3Store {
         client: Client::from_conf(config.build()),
         label: format!("s3://{} at {place}", url.bucket),
+        endpoint: place.to_owned(),
         is_tls: !url.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://")),
         bucket: url.bucket,
         storage_class: (!spec.storage_class.is_empty())
@@ -108,20 +111,23 @@ impl S3Store {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        let key = if key.is_empty() { "the bucket" } else { key };
         let (store, key) = (self.label.clone(), key.to_owned());
         let status = cause.raw_response().map_or(0, |response| response.status().as_u16());
         let code = cause.code().unwrap_or_default().to_owned();
-        let text = match (cause.message(), status) {
-            (Some(message), _) => format!("{code}: {message}"),
-            (None, 0) => DisplayErrorContext(cause).to_string(),
-            (None, _) => format!("HTTP {status} {code}"),
+        let text = match cause.message() {
+            Some(message) => format!("{code}: {message}"),
+            None if status == 0 => match Unanswered::of(cause, &self.endpoint) {
+                Unanswered::NoCredentials => {
+                    let cause = "there is no access key: set ACCESS_KEY and SECRET_KEY, or give --access-key and \
+                                 --secret-key to `juicefs format`";
+                    return Error::PermissionDenied { store, key, cause: cause.to_owned() };
+                }
+                Unanswered::Tls(cause) => return Error::NotTrusted { store, cause },
+                Unanswered::Silent(cause) => cause,
+            },
+            None => format!("HTTP {status} {code}"),
         };
-        // What the chain of the environment's credentials says when it has none.
-        if status == 0 && (text.contains("ProviderError") || text.contains("CredentialsNotLoaded")) {
-            let cause = "there is no access key: set ACCESS_KEY and SECRET_KEY, or give --access-key and \
-                         --secret-key to `juicefs format`";
-            return Error::PermissionDenied { store, key, cause: cause.to_owned() };
-        }
         match (code.as_str(), status) {
             ("NoSuchBucket", _) => Error::NoBucket { store, cause: text },
             ("NoSuchKey" | "NotFound", _) | (_, 404) => Error::NotFound { store, key },
@@ -163,7 +169,7 @@ impl Store for S3Store {
             let body = answer.body.collect().await.map_err(|cause| Error::Unreachable {
                 store: self.label.clone(),
                 key: key.to_owned(),
-                cause: cause.to_string(),
+                cause: last_word(&cause),
             })?;
             let body = body.into_bytes();
             if let (true, Some(expected)) = (is_whole, expected) {

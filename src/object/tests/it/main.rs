@@ -106,18 +106,43 @@ async fn a_body_that_is_not_what_was_stored_is_damage() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_named() {
-    let spec = StoreSpec {
-        storage: "s3".into(),
-        bucket: format!("http://127.0.0.1:{}/b", servers::free_port()),
-        access_key: "a".into(),
-        secret_key: Some("s".to_owned().into()),
-        ..StoreSpec::default()
-    };
-    let error = open(&spec).await.expect("spec").get("k", None).await.expect_err("nobody there");
-    assert!(
-        matches!(error, juicefs_object::Error::Unreachable { .. }) && error.to_string().contains("127.0.0.1")
-    );
+async fn a_request_without_an_answer_says_why_in_one_sentence() {
+    let refused = format!("http://127.0.0.1:{}", servers::free_port());
+    let plain = servers::always_answers("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "");
+    let plain = plain.replace("http://", "https://").replace("/b", "");
+    let closes = servers::always_answers("", "");
+    for (endpoint, why, what_next) in [
+        (refused.as_str(), "connection refused", "is the server up"),
+        (
+            "http://no-such-host.invalid",
+            "the host name of http://no-such-host.invalid is not found",
+            "address right",
+        ),
+        (plain.as_str(), "no TLS with the server", "use an http:// address"),
+        (closes.trim_end_matches("/b"), "the connection was closed before the answer", "is the server up"),
+    ] {
+        let spec = StoreSpec {
+            storage: "s3".into(),
+            bucket: format!("{endpoint}/bucket"),
+            access_key: "a".into(),
+            secret_key: Some("canary".to_owned().into()),
+            ..StoreSpec::default()
+        };
+        let store = open(&spec).await.expect("spec");
+        let error = store.get("key", None).await.expect_err(endpoint).to_string();
+        for part in [&format!("s3://bucket at {endpoint}"), why, what_next] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        let listed: Vec<_> = futures::StreamExt::collect(store.list("", "")).await;
+        let [Err(listed)] = &listed[..] else { panic!("{endpoint}: {listed:?}") };
+        for error in
+            [error, listed.to_string(), store.put("key", "x".into()).await.expect_err(endpoint).to_string()]
+        {
+            for word in ["{", "}", "Error", "\n", "canary", "hyper", "Kind"] {
+                assert!(!error.contains(word), "{word} in {error}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
