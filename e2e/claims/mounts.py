@@ -246,6 +246,44 @@ def bandwidth(volume):
     volume.umount(where)
 
 
+def missing_subdir(volume):
+    """A mount makes the directory that it is to show, as the peer does: for everybody, whatever the umask is."""
+    before, made = os.umask(0o077), []
+    try:
+        for binary in (OURS, PEER):
+            name = "ours" if binary == OURS else "peer"
+            where = volume.mount(binary, "--subdir", f"/{name}/b/c")
+            write(f"{where}/f", b"x")
+            volume.umount(where)
+        for options in (("--subdir", "ours/d", "--read-only"), ("--subdir", "ours/b/c/f/g")):
+            code, text, _ = volume.try_mount(OURS, *options)  # the peer says it after 10 s
+            assert code == 1 and "--subdir" in text, (options, text)
+    finally:
+        os.umask(before)
+    where = volume.mount(PEER)
+    for name in ("ours", "peer"):
+        found = [os.stat(f"{where}/{name}{below}") for below in ("", "/b", "/b/c")]
+        made.append([(oct(s.st_mode), s.st_uid, s.st_gid, s.st_nlink) for s in found])
+        assert os.listdir(f"{where}/{name}") == ["b"], os.listdir(f"{where}/{name}")
+    assert made[0] == made[1], made
+    volume.umount(where)
+    volume.judge()
+
+
+def mounted_again(volume, another):
+    """Who mounts in the background what is mounted there already, has it; another volume or another right is refused."""
+    for binary in (OURS, PEER):
+        where = volume.mount(binary)
+        server, others = volume.server(where), volume.sessions()
+        mount = lambda of, *options: run(OURS, "mount", "-d", "--log", f"{where}.again", "--cache-dir", f"{where}.cache", *options, of.meta, where)
+        code, text = mount(volume)
+        assert code == 0 and f"process {server}" in text and "already" in text, (code, text)
+        for code, text in (mount(another), mount(volume, "--subdir", "other")):
+            assert code == 1 and "is already a mount" in text, (code, text)
+        assert volume.server(where) == server and volume.sessions() == others
+        volume.umount(where)
+
+
 def claims(world):
     # The longest first: decisions 25 let nobody clean for the first minute.
     for engine in ENGINES:
@@ -258,6 +296,10 @@ def claims(world):
         yield f"{engine}: close to open", lambda v=volume: close_to_open(v)
         volume = world.volume(engine)
         yield f"{engine}: nobody of ours gets a lock", lambda v=volume: locks(v)
+        volume = world.volume(engine)
+        yield f"{engine}: a missing --subdir is made", lambda v=volume: missing_subdir(v)
+    volume, other = world.volume("sqlite"), world.volume("sqlite")
+    yield "what is mounted already is not mounted twice", lambda v=volume, o=other: mounted_again(v, o)
     volume = world.another().volume("redis")
     yield "servers that stop answering", lambda v=volume: silence(v)
     for name, claim, engine in (

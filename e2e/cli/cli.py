@@ -221,6 +221,13 @@ def formatting(folder):
         check(f"format {' '.join(words)}: refused as by the peer", ((ours.code, theirs.code) != (1, 1) or Said(PEER, "config", m).json() != before) and ours.all)
     forced = Said(OURS, "format", m, "fmtvol", "--force", "--block-size", "1M")
     check("format --force replaces what a volume keeps", (forced.code or Said(PEER, "config", m).json()["BlockSize"] != 1024) and forced.all)
+    for size, kib in (("64K", 64), ("5M", 4096), ("48", 64), ("100M", 16384), ("16384", 16384)):
+        meta = f"sqlite3://{folder}/block{size}.db"
+        said = [Said(binary, "format", meta.replace(".db", end), "blocks", "--bucket", f"{folder}/b{size}{end}", "--block-size", size) for binary, end in ((OURS, ".o"), (PEER, ".p"))]
+        got = [Said(PEER, "config", meta.replace(".db", end)).json()["BlockSize"] for end in (".o", ".p")]
+        check(f"format --block-size {size}: as the peer rounds it, and says so", (got != [kib, kib] or ("WARNING" in said[0].err) != (size in ("5M", "48", "100M"))) and [got, said[0].all])
+    plain = f"sqlite3://{folder}/block64K.o"
+    check("config --encrypt-secret without secrets changes nothing", [s.out for s in both("config", plain, "--encrypt-secret")] != ["Nothing changed.\n"] * 2 and "it does")
     for words, env in ((["--access-key", "K2"], {}), ([], {"ACCESS_KEY": "K3"})):
         a, b = f"sqlite3://{folder}/ka.db", f"sqlite3://{folder}/kb.db"
         for binary, meta in ((OURS, a), (PEER, b)):

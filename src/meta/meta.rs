@@ -17,10 +17,10 @@ use crate::format::Format;
 use crate::numbers::Numbers;
 use crate::open_files::OpenFiles;
 use crate::port::{Engine, Sequence};
-use crate::request::MetaOptions;
+use crate::request::{MetaOptions, NewNode};
 use crate::trash::TrashDirs;
 use crate::txn::{Stripes, Waiting};
-use crate::types::{Ino, Kind, Name, SliceId};
+use crate::types::{Caller, Ino, Kind, Name, SliceId};
 use crate::usage::{DirStatDeltas, UsageCache};
 
 /// Where slices go whose objects are to be deleted; must not block. It gets what a transaction freed; what it
@@ -110,11 +110,11 @@ impl Meta {
             cleaning: crate::cleanup::Cleaning::default(),
             root: AtomicU64::new(Ino::ROOT.0),
         });
+        meta.refresh_usage().await?;
         if meta.options.subdir.is_some() {
             let root = meta.resolve_subdir().await?;
             meta.root.store(root.0, Ordering::Release);
         }
-        meta.refresh_usage().await?;
         Ok(meta)
     }
 
@@ -196,18 +196,30 @@ impl Meta {
     }
 
     async fn resolve_subdir(&self) -> Result<Ino> {
-        let mut ino = Ino::ROOT;
+        let (mut ino, mut has_made) = (Ino::ROOT, false);
         for part in self.options.subdir.as_deref().unwrap_or_default().split('/') {
             if part.is_empty() || part == "." {
                 continue;
             }
             let name = Name::new(part.as_bytes().to_vec())?;
-            let found = self.ask(|engine| engine.lookup(ino, &name)).await?;
+            let mut found = self.ask(|engine| engine.lookup(ino, &name)).await?;
+            if found.is_none() && self.options.makes_subdir && self.read_only_reason().is_none() {
+                match self.mknod(&Caller::internal(), ino, &name, &NewNode::directory(0o777, 0)).await {
+                    Ok(_) => has_made = true,
+                    Err(Error::Errno(Errno::EEXIST)) => {}
+                    Err(error) => return Err(error),
+                }
+                found = self.ask(|engine| engine.lookup(ino, &name)).await?;
+            }
             let (edge, _) = found.ok_or(Errno::ENOENT)?;
             if edge.kind != Kind::Directory {
                 return Err(Errno::ENOTDIR.into());
             }
             ino = edge.ino;
+        }
+        if has_made {
+            // A mount that fails later has no session that would write them.
+            self.flush_statistics().await?;
         }
         Ok(ino)
     }

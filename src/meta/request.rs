@@ -20,6 +20,8 @@ pub struct MetaOptions {
     pub no_bgjob: bool,
     /// The directory that is inode 1 for callers, as a path from the volume's root.
     pub subdir: Option<String>,
+    /// Directories of `subdir` that are missing are made, for everybody as the root of a volume is.
+    pub makes_subdir: bool,
     /// Whose addresses the session document tells; empty = all.
     pub network_interfaces: Vec<String>,
     /// As the session document says it; must parse as a version.
@@ -35,6 +37,7 @@ impl Default for MetaOptions {
             mount_point: String::new(),
             no_bgjob: false,
             subdir: None,
+            makes_subdir: false,
             network_interfaces: Vec::new(),
             version: crate::format::SESSION_VERSION.to_owned(),
         }

@@ -228,7 +228,13 @@ impl MountOptions {
         match name {
             "max-fuse-io" => {
                 let bytes = parse_bytes(value, KIB).map_err(unit)?;
-                self.max_fuse_io_bytes = u32::try_from(bytes.clamp(4096, MIB)).unwrap_or(1 << 20);
+                let used = bytes.clamp(4096, MIB);
+                if used != bytes {
+                    tracing::warn!(
+                        "--max-fuse-io {value}: the kernel takes 4 KiB to 1 MiB, so {used} bytes it is"
+                    );
+                }
+                self.max_fuse_io_bytes = u32::try_from(used).unwrap_or(1 << 20);
             }
             "subdir" => self.subdir = (!value.is_empty()).then(|| value.to_owned()),
             "backup-meta" => self.backup_meta = parse_duration(value).map_err(unit)?,

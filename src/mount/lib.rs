@@ -14,6 +14,7 @@ mod process;
 mod run;
 mod sealed;
 mod settings;
+mod twice;
 mod umount;
 mod worker;
 

@@ -79,7 +79,8 @@ pub fn wait_until_answering(path: &Path, deadline: Duration) -> Result<()> {
 fn stat_within(path: &Path, deadline: Duration) -> io::Result<u64> {
     let (sent, received) = mpsc::sync_channel(1);
     let path = path.to_owned();
-    std::thread::Builder::new().name("stat-mount".to_owned()).stack_size(64 << 10).spawn(move || {
+    // The allocator's first steps on a thread take more than 64 KiB of it.
+    std::thread::Builder::new().name("stat-mount".to_owned()).stack_size(256 << 10).spawn(move || {
         let answer = std::fs::metadata(&path).map(|metadata| metadata.ino());
         // The asker may have given up.
         let _ = sent.send(answer);

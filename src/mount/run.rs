@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::mountpoint;
 use crate::process;
 use crate::settings::MountSettings;
+use crate::twice;
 use crate::umount::detach;
 use crate::worker::OpenVolume;
 use juicefs_fuse::Session;
@@ -55,8 +56,17 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn run(mut settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
     process::prepare(settings.options.disable_thp);
-    settings.options.mountpoint = mountpoint::prepare(&settings.options.mountpoint, settings.options.force)?;
+    let prepared = mountpoint::prepare(&settings.options.mountpoint, settings.options.force);
     let runtime = runtime()?;
+    // In the foreground the caller wants a process that serves, and there is one.
+    if let (Err(Error::AlreadyMounted { path, .. }), true) = (&prepared, parent.is_some())
+        && let Ok(Some(notice)) = runtime.block_on(twice::is_there(&settings, path))
+        && let Some(parent) = parent.take()
+    {
+        parent.ready(&[notice]);
+        return Ok(());
+    }
+    settings.options.mountpoint = prepared?;
     let end = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let volume = tokio::select! {

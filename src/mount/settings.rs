@@ -42,6 +42,8 @@ pub struct MountOptions {
     pub volume_name: String,
     /// Directory of the volume shown as root.
     pub subdir: Option<String>,
+    /// It is made if it is missing. The CSI driver makes directories itself, and none that was deleted since.
+    pub makes_subdir: bool,
     pub read_only: bool,
     pub heartbeat: Duration,
     pub skip_dir_mtime: Duration,
@@ -117,6 +119,7 @@ impl Default for MountOptions {
             version: String::new(),
             volume_name: String::new(),
             subdir: None,
+            makes_subdir: false,
             read_only: false,
             heartbeat: 12 * second,
             skip_dir_mtime: Duration::ZERO,

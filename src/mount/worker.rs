@@ -162,6 +162,7 @@ fn meta_options(settings: &MountSettings) -> MetaOptions {
         mount_point: options.mountpoint.to_string_lossy().into_owned(),
         no_bgjob: options.no_bgjob,
         subdir: options.subdir.clone(),
+        makes_subdir: options.makes_subdir,
         ..MetaOptions::default()
     };
     if !options.version.is_empty() {
@@ -173,8 +174,11 @@ fn meta_options(settings: &MountSettings) -> MetaOptions {
 /// Says which directory is meant where the volume lacks the one that shall be the root.
 fn about_subdir(options: &MountOptions, error: juicefs_meta::Error) -> Error {
     match (&options.subdir, error.errno()) {
-        (Some(subdir), Errno::ENOENT | Errno::ENOTDIR) => Error::Setting(format!(
-            "--subdir {subdir}: the volume has no such directory; make it on a mount of the whole volume first"
+        (Some(subdir), Errno::ENOENT) => Error::Setting(format!(
+            "--subdir {subdir}: the volume has no such directory; make it on a mount that may write"
+        )),
+        (Some(subdir), Errno::ENOTDIR) => Error::Setting(format!(
+            "--subdir {subdir}: the volume has something there that is no directory; name another one"
         )),
         _ => error.into(),
     }

@@ -184,7 +184,10 @@ pub async fn change_settings(
     let old = load_format(engine.as_ref()).await?;
     let mut wanted = old.decrypted()?;
     let mut diffs = change.apply(&mut wanted)?;
-    if change.encrypt_secret && !old.key_encrypted {
+    let encrypts = old.key_encrypted || change.encrypt_secret;
+    let stored = if encrypts { wanted.encrypted()? } else { wanted.clone() };
+    // A volume without secrets has nothing to encrypt.
+    if stored.key_encrypted && !old.key_encrypted {
         diffs.push(SettingDiff::new("encrypt-secret", &false, &true));
     }
     if diffs.is_empty() {
@@ -201,7 +204,6 @@ pub async fn change_settings(
             .map(drop)
             .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
     }
-    let stored = if old.key_encrypted || change.encrypt_secret { wanted.encrypted()? } else { wanted };
     save(engine.as_ref(), &old, &stored).await?;
     Ok((stored, diffs))
 }

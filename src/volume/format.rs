@@ -48,6 +48,8 @@ pub struct FormatOutcome {
     pub result: FormatResult,
     /// Where the data goes, for the log.
     pub store: String,
+    /// What was not done as it was asked for.
+    pub notice: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,7 @@ async fn format_on(
                 format: old.clone(),
                 result: FormatResult::Unchanged,
                 store: store.to_string(),
+                notice: None,
             });
         }
     }
@@ -118,7 +121,12 @@ async fn format_on(
     if !request.skips_store_check && store.get_if_exists(UUID_KEY).await?.is_none() {
         store.put(UUID_KEY, stored.uuid.clone().into()).await?;
     }
-    Ok(FormatOutcome { format: stored, result, store: store.to_string() })
+    let notice =
+        request.block_size_kib.filter(|asked| u64::from(stored.block_size_kib) != *asked).map(|asked| {
+            let used = stored.block_size_kib;
+            format!("a block of {asked} KiB is none of 64 KiB, 128 KiB, ... 16 MiB: blocks have {used} KiB")
+        });
+    Ok(FormatOutcome { format: stored, result, store: store.to_string(), notice })
 }
 
 fn wanted_format(old: Option<&Format>, request: &FormatRequest) -> Result<Format> {

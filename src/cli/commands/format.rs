@@ -48,6 +48,9 @@ pub(super) async fn run(args: FormatArgs, environment: &Environment) -> anyhow::
         skips_store_check: environment::skips_store_check(),
     };
     let outcome = juicefs_volume::format(&url, &request, &storage_access(environment)).await?;
+    if let Some(notice) = &outcome.notice {
+        tracing::warn!("{notice}");
+    }
     tracing::info!("Data use {}", outcome.store);
     tracing::info!("Volume is formatted as {}", super::status::pretty(&outcome.format.to_shown_text())?);
     Ok(ExitCode::SUCCESS)

@@ -25,6 +25,7 @@ fn settings(args: &MountArgs, environment: &Environment) -> anyhow::Result<Mount
     let meta_url = super::whole_meta_url(&args.meta_url, environment)?;
     let mut settings = MountSettings::new(meta_url, args.mountpoint.clone());
     settings.options.version = juicefs_version().to_owned();
+    settings.options.makes_subdir = true;
     settings.options.fuse_options.clone_from(&args.fuse_options);
     for (name, value) in &args.flags {
         if let Some(why) = settings.options.set(name, value)?

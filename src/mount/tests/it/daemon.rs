@@ -46,11 +46,23 @@ fn a_daemon_is_ready_when_its_parent_ends_and_gone_when_umount_ends() {
     assert!(is_mounted(&mountpoint));
     fs::write(mountpoint.join("f"), "hello").unwrap();
     let pid = server_of(&mountpoint).unwrap();
-    // Mounting twice is refused with a sentence.
+    // Mounting it once more changes nothing and says so.
     let again = mount_in_background(&volume);
-    assert_eq!(again.status.code(), Some(1));
     let text = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(text.contains("is already a mount of JuiceFS:daemon"), "{text}");
+    assert!(again.status.success() && text.contains("is mounted on") && text.contains("already"), "{text}");
+    assert_eq!(server_of(&mountpoint).unwrap(), pid);
+    // Another volume, and a process that is to serve, find the place taken.
+    let other = Volume::new("other");
+    let (log, cache) = (other.path("log").display().to_string(), other.path("cache").display().to_string());
+    let place = mountpoint.to_str().unwrap();
+    for refused in [
+        run(&["mount", "-d", &log, &other.url(), place, &cache]),
+        run(&["mount", &volume.url(), place, &cache]),
+    ] {
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{text}");
+        assert!(text.contains("is already a mount of JuiceFS:daemon"), "{text}");
+    }
     // A busy mount is not unmounted, a forced one is.
     let held = fs::File::open(mountpoint.join("f")).unwrap();
     let busy = run(&["umount", mountpoint.to_str().unwrap()]);
