@@ -26,7 +26,6 @@ def kerberos(volume):
 
 # What the peer does, and the word of our sentence for it.
 ASKED = [
-    ("the change log", config("--changelog")),
     ("POSIX ACLs", config("--enable-acl")),
     ("directory quota", quota("set", "--path", "/d", "--inodes", "1000")),
     ("user and group quotas", quota("set", "--uid", "1000", "--inodes", "1000")),
@@ -95,7 +94,6 @@ def during(volume):
     for word, ask, undo in (
         ("directory quota", quota("set", "--path", "/d", "--inodes", "100000"), quota("delete", "--path", "/d")),
         ("the unknown setting Novelty", unknown_field, lambda v: v.edit_setting(lambda setting: setting.pop("Novelty"))),
-        ("the change log", config("--changelog"), config("--changelog=false")),
         ("POSIX ACLs", config("--enable-acl"), None),
     ):
         held = os.open(f"{where}/held", os.O_RDWR | os.O_CREAT, 0o644)

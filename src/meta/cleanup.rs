@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt;
 use tokio::sync::watch;
 
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold, Item, Job, Scan};
@@ -107,7 +108,7 @@ impl Meta {
 
     pub(crate) async fn clean_stale_sessions(&self, gap_sec: i64) -> Result<()> {
         let now_sec = now().sec;
-        if !self.ask(|engine| engine.claim(Job::CleanSessions, now_sec, gap_sec)).await? {
+        if !self.claim(Job::CleanSessions, now_sec, gap_sec).await? {
             return Ok(());
         }
         let own = self.session_id();
@@ -177,7 +178,7 @@ impl Meta {
             return Ok(());
         }
         let now_sec = now().sec;
-        if self.ask(|engine| engine.claim(Job::CleanFiles, now_sec, HOURLY_GAP_SEC)).await? {
+        if self.claim(Job::CleanFiles, now_sec, HOURLY_GAP_SEC).await? {
             self.clean_deleted_files(now_sec - FILE_AGE_SEC).await?;
         }
         // A first client finds what a crash left, however young: nobody else is at it.
@@ -190,12 +191,10 @@ impl Meta {
         {
             self.clean_deleted_files(now_sec).await?;
         }
-        if self.ask(|engine| engine.claim(Job::CleanSlices, now_sec, HOURLY_GAP_SEC)).await? {
+        if self.claim(Job::CleanSlices, now_sec, HOURLY_GAP_SEC).await? {
             self.find_freed_slices().await?;
         }
-        if self.can_expire_trash().await?
-            && self.ask(|engine| engine.claim(Job::CleanTrash, now_sec, HOURLY_GAP_SEC)).await?
-        {
+        if self.can_expire_trash().await? && self.claim(Job::CleanTrash, now_sec, HOURLY_GAP_SEC).await? {
             self.empty_trash(self.trash_edge(now_sec)).await?;
         }
         Ok(())
@@ -250,6 +249,7 @@ impl Operation for DeleteChunk {
             return Ok(());
         }
         txn.change(Change::DeleteChunk { ino: self.ino, indx: self.indx });
+        txn.log(&Entry::DelChunk { ino: self.ino, indx: self.indx });
         // One reference each record, the same slice twice included.
         for slice in slices.iter().filter(|slice| slice.id > 0) {
             txn.change(Change::ReleaseSlice { id: slice.id, size: slice.size });
@@ -305,6 +305,7 @@ impl Operation for EndSession {
         }
         txn.change(Change::DeleteLocks { sid });
         txn.change(Change::DeleteSession { sid });
+        txn.log(&Entry::CleanSession { sid });
         Ok(true)
     }
 }

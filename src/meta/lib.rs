@@ -1,5 +1,6 @@
 //! The name space of a volume: one semantics over many databases.
 
+pub mod change_log;
 mod cleanup;
 #[cfg(test)]
 mod conformance;

@@ -12,6 +12,7 @@ use juicefs_base::Errno;
 use juicefs_base::sync::RwLock;
 use tokio::sync::Semaphore;
 
+use crate::change_log::LineNumbers;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::numbers::Numbers;
@@ -50,6 +51,7 @@ pub struct Meta {
     pub(crate) waiting: Waiting,
     pub(crate) inode_numbers: Numbers,
     pub(crate) slice_numbers: Numbers,
+    pub(crate) line_numbers: LineNumbers,
     pub(crate) trash_dirs: TrashDirs,
     pub(crate) dir_stats: DirStatDeltas,
     pub(crate) usage: UsageCache,
@@ -90,6 +92,7 @@ impl Meta {
         let meta = Arc::new_cyclic(|me| Self {
             inode_numbers: Numbers::new(Sequence::Inode, INODES_AT_ONCE),
             slice_numbers: Numbers::new(Sequence::Slice, SLICES_AT_ONCE),
+            line_numbers: LineNumbers::default(),
             engine,
             options,
             format: RwLock::new(Arc::new(format)),

@@ -84,7 +84,7 @@ impl Meta {
             if let (Some(number), _) = numbers.take() {
                 return Ok(number);
             }
-            let range = self.ask(|engine| engine.allocate(numbers.sequence, numbers.at_once)).await?;
+            let range = self.allocate(numbers.sequence, numbers.at_once).await?;
             numbers.ranges.lock().put(range);
         }
     }
@@ -95,7 +95,7 @@ impl Meta {
             let numbers = which(&me);
             let turn = numbers.refill.lock().await;
             // A failure is found again by the call that needs the number.
-            if let Ok(range) = me.engine.allocate(numbers.sequence, numbers.at_once).await {
+            if let Ok(range) = me.allocate(numbers.sequence, numbers.at_once).await {
                 numbers.ranges.lock().put(range);
             }
             drop(turn);

@@ -54,6 +54,8 @@ pub enum Get {
     DeletedFile { ino: Ino, length: u64 },
     /// Whether this session sustains the inode -> [`Got::Flag`]
     Sustained { sid: u64, ino: Ino },
+    /// A side record; always held like `Guard` -> [`Got::Bytes`]
+    Side { name: String },
 }
 
 /// Answers in the order of the questions.
@@ -222,6 +224,93 @@ pub enum Change {
     DeleteLocks {
         sid: u64,
     },
+    /// A line at the end of the change log.
+    Log(LogLine),
+    /// A record of our own that stock clients leave alone (decisions 21); replaces what the name holds.
+    PutSide {
+        name: String,
+        value: Bytes,
+    },
+    DeleteSide {
+        name: String,
+    },
+}
+
+impl Change {
+    /// Whether followers of the change log copy what this changes, so that a line must tell of it.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        match self {
+            Self::InsertNode { .. }
+            | Self::UpdateNode { .. }
+            | Self::DeleteNode { .. }
+            | Self::InsertEdge { .. }
+            | Self::UpdateEdge { .. }
+            | Self::DeleteEdge { .. }
+            | Self::AddParentRef { .. }
+            | Self::DeleteParentRefs { .. }
+            | Self::InsertSymlink { .. }
+            | Self::DeleteSymlink { .. }
+            | Self::DeleteXattrs { .. }
+            | Self::AppendSlice { .. }
+            | Self::DeleteChunk { .. }
+            | Self::TrackSlice { .. }
+            | Self::ReleaseSlice { .. }
+            | Self::ForgetSlice { .. }
+            | Self::SetDirStat { .. } => true,
+            // Sums, sessions and what follows from told changes.
+            Self::AddUsage { .. }
+            | Self::InsertDirStat { .. }
+            | Self::DeleteDirRecords { .. }
+            | Self::DeleteDirQuota { .. }
+            | Self::AddDirStat { .. }
+            | Self::InsertSustained { .. }
+            | Self::DeleteSustained { .. }
+            | Self::InsertDeletedFile { .. }
+            | Self::DeleteDeletedFile { .. }
+            | Self::PutSession { .. }
+            | Self::DeleteSession { .. }
+            | Self::DeleteLocks { .. }
+            | Self::Log(_)
+            | Self::PutSide { .. }
+            | Self::DeleteSide { .. } => false,
+        }
+    }
+}
+
+/// A line of the change log (format 7.7), written with the changes that it tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Time and operation.
+    pub head: String,
+    /// Which `AppendSlice` of the same commit, counted from 0, the line's result is the list length of. An engine
+    /// that does not know it before the commit writes 0, as the peer does there.
+    pub appended: Option<usize>,
+    /// Session and number.
+    pub tail: String,
+}
+
+impl LogLine {
+    /// The line; `lengths` are those of the lists appended to so far.
+    #[must_use]
+    pub fn text(&self, lengths: &[u32]) -> String {
+        let Self { head, appended, tail } = self;
+        match appended {
+            Some(at) => format!("{head}:{}{tail}", lengths.get(*at).copied().unwrap_or(0)),
+            None => format!("{head}{tail}"),
+        }
+    }
+}
+
+/// Lines of the change log in the order of their versions, which have no gap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPage {
+    pub lines: Vec<(u64, Bytes)>,
+    /// Of the oldest line that is still there, `last + 1` when none is.
+    pub first: u64,
+    /// Of the newest line that may be read, 0 before the first. Lines that others may still commit below a version
+    /// keep it from being read.
+    pub last: u64,
 }
 
 /// Facts known only once the commit has run.
@@ -250,6 +339,7 @@ pub enum Job {
     CleanFiles,
     CleanSlices,
     CleanTrash,
+    CleanChangeLog,
 }
 
 /// Long reads, in pages of the engine's choice, outside any transaction. A record that can't be decoded is an
@@ -272,6 +362,8 @@ pub enum Scan {
     FreedSlices,
     /// Every node of the volume -> [`Item::Node`]
     Nodes,
+    /// -> [`Item::Side`]
+    Sides,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,6 +399,10 @@ pub enum Item {
     Node {
         ino: Ino,
         attr: Attr,
+    },
+    Side {
+        name: String,
+        value: Bytes,
     },
     Damaged(Damage),
     /// What a directory holds under this name is unknown.
@@ -366,10 +462,29 @@ pub trait Engine: Send + Sync + 'static {
 
     fn scan(&self, scan: Scan) -> BoxStream<'_, Result<Item>>;
 
-    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>>;
+    /// `line` goes into the change log in the same transaction, here and in [`Self::claim`].
+    fn allocate<'a>(
+        &'a self,
+        sequence: Sequence,
+        count: u64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<Range<u64>>>;
 
     /// True for the one client that may do `job` now: nobody did within `gap_sec` before `now` (unix seconds).
-    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>>;
+    /// Nothing is written for the others.
+    fn claim<'a>(
+        &'a self,
+        job: Job,
+        now: i64,
+        gap_sec: i64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<bool>>;
+
+    /// Up to `max` lines of the change log after the version `after`, never past one that may still appear below.
+    fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>>;
+
+    /// Removes the lines up to a version, that one included; later versions keep their numbers.
+    fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>>;
 
     /// The setting document as stored, `None` in an empty database.
     fn setting(&self) -> BoxFuture<'_, Result<Option<String>>>;

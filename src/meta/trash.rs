@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use juicefs_base::sync::Mutex;
 
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Hold, Sequence};
@@ -65,7 +66,7 @@ impl Meta {
         let ino = if let Some(edge) = edge {
             edge.ino
         } else {
-            let number = self.ask(|engine| engine.allocate(Sequence::TrashDir, 1)).await?.start;
+            let number = self.allocate(Sequence::TrashDir, 1).await?.start;
             // Deep below an operation that is itself a transaction: boxed, as its type contains it.
             Box::pin(self.transact(&MakeTrashDir { ino: Ino(Ino::TRASH.0 + number), name: &name })).await?
         };
@@ -102,6 +103,18 @@ impl Operation for MakeTrashDir<'_> {
         txn.change(Change::InsertEdge { parent: Ino::TRASH, name: self.name.clone(), edge });
         txn.change(Change::InsertDirStat { ino: self.ino });
         txn.add_usage(4096, 1);
+        txn.log(&Entry::Create {
+            parent: Ino::TRASH,
+            name: self.name,
+            uid: 0,
+            gid: 0,
+            kind: Kind::Directory,
+            mode: attr.mode,
+            umask: 0,
+            target: b"",
+            updates_parent: false,
+            ino: self.ino,
+        });
         Ok(self.ino)
     }
 }

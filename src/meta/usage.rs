@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use juicefs_base::Errno;
 use juicefs_base::sync::Mutex;
 
+use crate::change_log::Entry;
 use crate::error::{Error, Result};
 use crate::meta::Meta;
 use crate::port::{Change, Hold, Item, Scan};
@@ -321,7 +322,9 @@ impl Operation for SetDirStat {
         if node.is_none() || (self.only_missing && known.is_some()) {
             return Ok(false);
         }
-        txn.change(Change::SetDirStat { ino: self.ino, stat: self.stat });
+        let (ino, DirStat { length, space, inodes }) = (self.ino, self.stat);
+        txn.change(Change::SetDirStat { ino, stat: self.stat });
+        txn.log(&Entry::DirStat { ino, length, space, inodes });
         Ok(true)
     }
 }

@@ -34,7 +34,15 @@ pub struct SettingChange {
     pub min_client_version: Option<String>,
     pub max_client_version: Option<String>,
     pub encrypt_secret: bool,
+    pub change_log: Option<bool>,
+    /// Seconds, 0 = no limit.
+    pub change_log_max_age: Option<i64>,
+    /// 0 = no limit.
+    pub change_log_max_lines: Option<i64>,
 }
+
+/// How long lines of a change log are kept that is switched on without saying so.
+const CHANGE_LOG_AGE_SEC: i64 = 7200;
 
 /// One changed setting as the peer tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +59,23 @@ impl SettingDiff {
 }
 
 impl SettingChange {
+    fn apply_change_log(&self, format: &mut Format) -> Vec<SettingDiff> {
+        let begins = self.change_log == Some(true) && !format.change_log;
+        let mut diffs = Vec::new();
+        diffs.extend(number("changelog", &mut format.change_log, self.change_log, |on| on.to_string()));
+        let (age, lines) = (&mut format.change_log_max_age, &mut format.change_log_max_lines);
+        diffs.extend(number("changelog-max-age", age, self.change_log_max_age, go_duration));
+        diffs.extend(number("changelog-max-lines", lines, self.change_log_max_lines, |lines| {
+            lines.to_string()
+        }));
+        if begins && self.change_log_max_age.is_none() && *age == 0 {
+            let mut diff = number("changelog-max-age", age, Some(CHANGE_LOG_AGE_SEC), go_duration);
+            diff.iter_mut().for_each(|diff| diff.change.push_str(" (default)"));
+            diffs.extend(diff);
+        }
+        diffs
+    }
+
     /// Whether the change touches where data is, so that the store is tried first.
     #[must_use]
     pub fn touches_storage(&self) -> bool {
@@ -107,6 +132,7 @@ impl SettingChange {
         diffs.extend(number("inodes", &mut format.inodes, self.inodes, |inodes| inodes.to_string()));
         diffs.extend(number("trash-days", &mut format.trash_days, self.trash_days, plain));
         diffs.extend(number("dir-stats", &mut format.dir_stats, self.dir_stats, |on| on.to_string()));
+        diffs.extend(self.apply_change_log(format));
         diffs.extend(number("upload-limit", &mut format.upload_limit, self.upload_limit, bandwidth));
         diffs.extend(number("download-limit", &mut format.download_limit, self.download_limit, bandwidth));
         // By name, as the peer prints them; the version that bars clients is its last.
@@ -146,6 +172,16 @@ fn bandwidth(mbps: i64) -> String {
 /// `key=value`, one of them.
 fn is_tag(text: &str) -> bool {
     text.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.contains(['=', '&']))
+}
+
+/// `2h0m0s`, `1m30s`, `0s`.
+fn go_duration(sec: i64) -> String {
+    let (hours, minutes, rest) = (sec / 3600, sec / 60 % 60, sec % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, _) => format!("{minutes}m{rest}s"),
+        _ => format!("{hours}h{minutes}m{rest}s"),
+    }
 }
 
 /// `1.4`, `1.4.2`, `1.1.0-A`.
@@ -226,6 +262,21 @@ mod tests {
         assert_eq!(normal_bucket("file", "/a/b//").expect("path"), "/a/b/");
         assert!(normal_bucket("file", "x").expect("path").starts_with('/'));
         assert_eq!(normal_bucket("s3", "http://h/b").expect("url"), "http://h/b");
+    }
+
+    #[test]
+    fn a_change_log_that_begins_keeps_two_hours() {
+        let mut format = Format::new("vol");
+        format.bucket = "/x/".into();
+        let on = SettingChange { change_log: Some(true), ..SettingChange::default() };
+        let diffs = on.apply(&mut format).expect("applies");
+        let told: Vec<_> = diffs.iter().map(|diff| format!("{}: {}", diff.name, diff.change)).collect();
+        assert_eq!(told, ["changelog: false -> true", "changelog-max-age: 0s -> 2h0m0s (default)"]);
+        assert_eq!((format.change_log, format.change_log_max_age), (true, 7200));
+        let ages = SettingChange { change_log_max_age: Some(5400), ..on.clone() };
+        assert_eq!(ages.apply(&mut format).expect("applies")[0].change, "2h0m0s -> 1h30m0s");
+        format.change_log = false;
+        assert_eq!(on.apply(&mut format).expect("applies").len(), 1, "a known age stays");
     }
 
     #[test]

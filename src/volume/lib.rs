@@ -3,6 +3,7 @@
 //! These functions open the metadata engine directly and hold no session; they decide nothing about files.
 
 mod blocks;
+mod change_log;
 mod config;
 mod doubts;
 mod error;
@@ -17,6 +18,7 @@ mod storage;
 /// The nouns that callers above need to name; rooms above `volume` do not import `meta`.
 pub use juicefs_meta::{Format, MetaUrl};
 
+pub use change_log::follow_change_log;
 pub use config::{SettingChange, SettingDiff, change_settings};
 pub use doubts::doubts;
 pub use error::{Error, Result};

@@ -13,7 +13,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 pub(crate) use csi::CsiCommand;
 pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
-pub(crate) use volume::{ConfigArgs, FormatArgs, FsckArgs, GcArgs, StatusArgs, StoreFlags};
+pub(crate) use volume::{ChangelogArgs, ConfigArgs, FormatArgs, FsckArgs, GcArgs, StatusArgs, StoreFlags};
 
 /// A POSIX file system on object storage and a database.
 #[derive(Parser, Debug)]
@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Show or change the settings of a volume
     #[command(after_help = volume::CONFIG_EXAMPLES)]
     Config(ConfigArgs),
+    /// Follow the change log of a volume
+    #[command(after_help = volume::CHANGELOG_EXAMPLES)]
+    Changelog(ChangelogArgs),
     /// Show settings, sessions and usage of a volume
     #[command(after_help = volume::STATUS_EXAMPLES)]
     Status(StatusArgs),

@@ -5,28 +5,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 const COMMANDS: &[&str] = &[
-    "quota",
-    "destroy",
-    "restore",
-    "dump",
-    "load",
-    "tier",
-    "changelog",
-    "stats",
-    "profile",
-    "info",
-    "debug",
-    "summary",
-    "gateway",
-    "webdav",
-    "bench",
-    "objbench",
-    "warmup",
-    "rmr",
-    "sync",
-    "clone",
-    "compact",
-    "mdtest",
+    "quota", "destroy", "restore", "dump", "load", "tier", "stats", "profile", "info", "debug", "summary",
+    "gateway", "webdav", "bench", "objbench", "warmup", "rmr", "sync", "clone", "compact", "mdtest",
 ];
 
 /// A flag by its command (empty: all of them), its name, its letter and whether a value follows. Those of `mount` are
@@ -42,9 +22,6 @@ const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
     ("config", "ranger-service", None, true),
     ("config", "kerberos-config-file", None, true),
     ("config", "user-group-quota", None, false),
-    ("config", "changelog", None, false),
-    ("config", "changelog-max-age", None, true),
-    ("config", "changelog-max-lines", None, true),
     ("config", "tier", None, true),
     ("status", "more", Some('m'), false),
     ("gc", "compact", None, false),

@@ -27,6 +27,14 @@ pub(crate) const CONFIG_EXAMPLES: &str = "Examples:
   # Keep deleted files for a week, at most 100 GiB in all
   juicefs config redis://localhost --trash-days 7 --capacity 100";
 
+pub(crate) const CHANGELOG_EXAMPLES: &str = "Examples:
+  # What happens from now on
+  juicefs config redis://localhost --changelog
+  juicefs changelog redis://localhost
+
+  # What happened after a version, as long as it is kept
+  juicefs changelog redis://localhost --from 100";
+
 pub(crate) const STATUS_EXAMPLES: &str = "Examples:
   juicefs status redis://localhost
   juicefs status redis://localhost --session 3";
@@ -130,6 +138,15 @@ pub(crate) struct ConfigArgs {
     /// Encrypt the secrets in the setting
     #[arg(long)]
     pub encrypt_secret: bool,
+    /// Keep a log of every change of metadata, for `changelog` and for mirrors
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub changelog: Option<bool>,
+    /// How long lines of the change log are kept, such as 2h or 30m; 0 = no limit [default once it is on: 2h]
+    #[arg(long, value_name = "AGE")]
+    pub changelog_max_age: Option<String>,
+    /// How many lines of the change log are kept; 0 = no limit
+    #[arg(long, value_name = "N")]
+    pub changelog_max_lines: Option<i64>,
     /// Oldest client that may mount
     #[arg(long, value_name = "VERSION")]
     pub min_client_version: Option<String>,
@@ -142,6 +159,16 @@ pub(crate) struct ConfigArgs {
     /// Skip the trial of a changed store
     #[arg(long)]
     pub force: bool,
+}
+
+/// `changelog`.
+#[derive(Args, Debug)]
+pub(crate) struct ChangelogArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// Begin after this version, 0 = after the newest
+    #[arg(long, value_name = "VERSION", default_value_t = 0, allow_negative_numbers = true)]
+    pub from: i64,
 }
 
 /// `status`.

@@ -22,6 +22,9 @@ pub(super) async fn run(args: ConfigArgs, environment: &Environment) -> anyhow::
         min_client_version: args.min_client_version,
         max_client_version: args.max_client_version,
         encrypt_secret: args.encrypt_secret,
+        change_log: args.changelog,
+        change_log_max_age: args.changelog_max_age.as_deref().map(log_age_sec).transpose()?,
+        change_log_max_lines: args.changelog_max_lines,
         ..change
     };
     let asks_for_nothing = !is_anything(&change);
@@ -54,6 +57,18 @@ fn is_confirmed(doubt: &str) -> anyhow::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
+/// Go's durations, whose bare numbers are none but zero.
+fn log_age_sec(text: &str) -> anyhow::Result<i64> {
+    if text.starts_with('-') {
+        anyhow::bail!("negative duration for changelog-max-age: {text}");
+    }
+    if text != "0" && text.parse::<f64>().is_ok() {
+        anyhow::bail!("`{text}` of --changelog-max-age has no unit: write it as 2h or 30m");
+    }
+    let age = juicefs_base::units::parse_duration(text).context("--changelog-max-age")?;
+    Ok(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+}
+
 fn is_anything(change: &SettingChange) -> bool {
     change.touches_storage()
         || change.storage_class.is_some()
@@ -67,4 +82,7 @@ fn is_anything(change: &SettingChange) -> bool {
         || change.min_client_version.is_some()
         || change.max_client_version.is_some()
         || change.encrypt_secret
+        || change.change_log.is_some()
+        || change.change_log_max_age.is_some()
+        || change.change_log_max_lines.is_some()
 }

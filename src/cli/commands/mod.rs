@@ -1,5 +1,6 @@
 //! One file per command: settings in, one call, words out.
 
+mod changelog;
 mod config;
 mod csi;
 mod format;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
     match cli.command {
         Command::Format(args) => wait(format::run(args, environment)),
         Command::Config(args) => wait(config::run(args, environment)),
+        Command::Changelog(args) => wait(changelog::run(args, environment)),
         Command::Status(args) => wait(status::run(args, environment)),
         Command::Gc(args) => wait(report::gc(args, environment)),
         Command::Fsck(args) => wait(report::fsck(args, environment)),

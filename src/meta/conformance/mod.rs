@@ -7,9 +7,11 @@ mod attempts;
 mod data;
 pub(crate) mod home;
 mod init;
+mod log;
 mod numbers;
 mod rows;
 mod scans;
+mod sides;
 
 use std::sync::Arc;
 
@@ -78,6 +80,11 @@ macro_rules! every_engine {
         case!($home, numbers::sessions_and_trash_directories_count_from_one);
         case!($home, numbers::one_client_wins_a_job);
         case!($home, numbers::a_job_comes_back_after_its_gap);
+        case!($home, log::lines_are_written_with_their_changes);
+        case!($home, log::lines_come_in_pages_and_old_ones_go);
+        case!($home, log::numbers_and_jobs_bring_their_lines);
+        case!($home, sides::a_side_record_is_put_replaced_and_deleted);
+        case!($home, sides::a_read_side_record_is_held);
         case!($home, scans::a_large_directory_is_listed_once);
         case!($home, scans::chunks_are_listed_by_inode_and_all_together);
         case!($home, scans::every_node_is_listed);

@@ -11,7 +11,7 @@ pub(super) async fn ranges_never_overlap(home: &Home) {
     for sequence in [Sequence::Inode, Sequence::Slice] {
         let tasks = (0..6).map(|number| {
             let client = Arc::clone(if number % 2 == 0 { engine } else { &home.other });
-            tokio::spawn(async move { client.allocate(sequence, 100).await.expect("allocates") })
+            tokio::spawn(async move { client.allocate(sequence, 100, None).await.expect("allocates") })
         });
         let mut seen = HashSet::new();
         for task in tasks.collect::<Vec<_>>() {
@@ -26,9 +26,9 @@ pub(super) async fn ranges_never_overlap(home: &Home) {
 
 pub(super) async fn inode_numbers_begin_after_the_root(home: &Home) {
     let engine = home.volume().await;
-    let range = engine.allocate(Sequence::Inode, 1024).await.expect("allocates");
+    let range = engine.allocate(Sequence::Inode, 1024, None).await.expect("allocates");
     assert!(range.start == 2, "the range is free to use, from 2 on: {range:?}");
-    let range = engine.allocate(Sequence::Slice, 4096).await.expect("allocates");
+    let range = engine.allocate(Sequence::Slice, 4096, None).await.expect("allocates");
     assert_eq!(range.start, 1);
 }
 
@@ -36,7 +36,7 @@ pub(super) async fn sessions_and_trash_directories_count_from_one(home: &Home) {
     let engine = home.volume().await;
     for sequence in [Sequence::Session, Sequence::TrashDir] {
         for expected in 1..4 {
-            assert_eq!(engine.allocate(sequence, 1).await.expect("allocates"), expected..expected + 1);
+            assert_eq!(engine.allocate(sequence, 1, None).await.expect("allocates"), expected..expected + 1);
         }
     }
 }
@@ -46,7 +46,7 @@ pub(super) async fn one_client_wins_a_job(home: &Home) {
     for job in [Job::CleanSessions, Job::CleanFiles, Job::CleanSlices, Job::CleanTrash] {
         let tasks = (0..6).map(|number| {
             let client = Arc::clone(if number % 2 == 0 { engine } else { &home.other });
-            tokio::spawn(async move { client.claim(job, 1_700_000_000, 3240).await.expect("answers") })
+            tokio::spawn(async move { client.claim(job, 1_700_000_000, 3240, None).await.expect("answers") })
         });
         let mut winners = 0;
         for task in tasks.collect::<Vec<_>>() {
@@ -58,7 +58,7 @@ pub(super) async fn one_client_wins_a_job(home: &Home) {
 
 pub(super) async fn a_job_comes_back_after_its_gap(home: &Home) {
     let engine = home.volume().await;
-    let claim = async |now| engine.claim(Job::CleanTrash, now, 100).await.expect("answers");
+    let claim = async |now| engine.claim(Job::CleanTrash, now, 100, None).await.expect("answers");
     assert!(claim(1_000_000).await);
     assert!(!claim(1_000_099).await);
     assert!(claim(1_000_100).await);

@@ -253,7 +253,6 @@ impl Format {
     pub fn unsupported(&self) -> Option<String> {
         let mut used: Vec<String> = Vec::new();
         for (is_used, what) in [
-            (self.change_log, "the change log"),
             (self.enable_acl, "POSIX ACLs"),
             (!self.ranger_rest_url.is_empty() || !self.ranger_service.is_empty(), "Ranger"),
             (!self.kerb_conf.is_empty(), "Kerberos"),
@@ -365,8 +364,7 @@ mod tests {
     #[test]
     fn each_missing_feature_makes_a_volume_read_only() {
         let base = Format::new("vol");
-        let cases: [(&str, Format); 3] = [
-            ("change log", Format { change_log: true, ..base.clone() }),
+        let cases: [(&str, Format); 2] = [
             ("ACL", Format { enable_acl: true, ..base.clone() }),
             ("quotas", Format { user_group_quota: true, ..base }),
         ];

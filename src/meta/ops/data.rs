@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use juicefs_base::Errno;
 
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Hold, Receipt};
@@ -110,6 +111,7 @@ impl Operation for Write<'_> {
         let now = Attr { length, mtime: self.mtime, ctime: txn.now(), ..was };
         resized(self.meta, txn, ino, &was, &now).await?;
         txn.change(Change::AppendSlice { ino, indx, slice, only_existing: false });
+        txn.log_append(&Entry::Write { ino, indx, slice: &slice, mtime: self.mtime });
         if slice.id > 0 {
             txn.change(Change::TrackSlice { id: slice.id, size: slice.size });
         }
@@ -166,6 +168,7 @@ impl Operation for ForgetSlice {
 
     async fn run(&self, txn: &mut Txn<'_>) -> Result<()> {
         txn.change(Change::ForgetSlice { id: self.id, size: self.size });
+        txn.log(&Entry::DeleteSlice { id: self.id, size: self.size });
         Ok(())
     }
 }

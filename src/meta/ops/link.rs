@@ -2,6 +2,8 @@
 
 use juicefs_base::Errno;
 
+use super::updates_times;
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Hold};
@@ -70,13 +72,16 @@ impl Operation for Link<'_> {
         let nlink = node.nlink.checked_add(1).ok_or(Errno::EMLINK)?;
         let now = Attr { nlink, parent: Ino(0), ctime: txn.now(), ..node };
         txn.change(Change::InsertEdge { parent, name: name.clone(), edge: Edge { ino, kind: node.kind } });
-        txn.update_node(parent, &directory, &self.meta.touch(txn).directory(&directory, 0));
+        let touched = self.meta.touch(txn).directory(&directory, 0);
+        txn.update_node(parent, &directory, &touched);
         txn.update_node(ino, &node, &now);
         if node.parent.0 > 0 {
             txn.change(Change::AddParentRef { ino, parent: node.parent, delta: 1 });
         }
         txn.change(Change::AddParentRef { ino, parent, delta: 1 });
         txn.after().dir_stats.push((parent, usage::share_of(&now)));
+        let updates_parent = updates_times(&directory, &touched);
+        txn.log(&Entry::Link { ino, parent, name, updates_parent, nlink });
         Ok(now)
     }
 }

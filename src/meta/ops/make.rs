@@ -2,6 +2,8 @@
 
 use juicefs_base::Errno;
 
+use super::updates_times;
+use crate::change_log::Entry;
 use crate::error::{Error, Result};
 use crate::meta::Meta;
 use crate::port::{Change, Hold};
@@ -148,16 +150,26 @@ impl Operation for Make<'_> {
             txn.change(Change::InsertSymlink { ino, target: target.clone() });
         }
         txn.change(Change::InsertEdge { parent, name: name.clone(), edge: Edge { ino, kind: new.kind } });
-        txn.update_node(
-            parent,
-            &directory,
-            &self.meta.touch(txn).directory(&directory, i32::from(is_directory)),
-        );
+        let touched = self.meta.touch(txn).directory(&directory, i32::from(is_directory));
+        txn.update_node(parent, &directory, &touched);
         if is_directory {
             txn.change(Change::InsertDirStat { ino });
         }
         txn.add_usage(4096, 1);
         txn.after().dir_stats.push((parent, usage::share_of(&attr)));
+        let NewNode { kind, mode, umask, ref target, .. } = *new;
+        txn.log(&Entry::Create {
+            parent,
+            name,
+            uid: self.caller.uid,
+            gid: self.caller.gid,
+            kind,
+            mode: mode & !umask & 0o7777,
+            umask,
+            target: target.as_deref().unwrap_or_default(),
+            updates_parent: updates_times(&directory, &touched),
+            ino,
+        });
         Ok(Made::New(attr))
     }
 }

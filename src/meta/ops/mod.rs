@@ -26,12 +26,17 @@ use crate::error::Result;
 use crate::meta::Meta;
 use crate::rules::Touch;
 use crate::txn::{Operation, Txn};
-use crate::types::{Ino, Name};
+use crate::types::{Attr, Ino, Name};
 
 /// The trash root's name under the volume's root; it is not an entry.
 const TRASH_NAME: &[u8] = b".trash";
 /// A trash directory can vanish between finding and using it; not more often than this.
 const TRASH_TRIES: u32 = 3;
+
+/// Whether an operation moves the times of its directory, as lines of the change log say it.
+fn updates_times(was: &Attr, now: &Attr) -> bool {
+    was.mtime != now.mtime
+}
 
 impl Meta {
     /// How directories change with their entries now.

@@ -2,6 +2,7 @@
 
 use juicefs_base::Errno;
 
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Hold};
@@ -108,6 +109,7 @@ impl Operation for DeleteSustained {
             return Ok(());
         }
         txn.change(Change::DeleteSustained { sid, ino });
+        txn.log(&Entry::DelSustained { sid, ino });
         let Some(node) = node else { return Ok(()) };
         if node.nlink > 0 {
             return Ok(());

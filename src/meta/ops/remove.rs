@@ -2,7 +2,9 @@
 
 use juicefs_base::Errno;
 
-use super::victim::Victim;
+use super::updates_times;
+use super::victim::{Fate, Victim};
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Hold};
@@ -78,11 +80,19 @@ impl Take<'_> {
         // A name without a node can still be taken away: by those who may change the directory.
         rules::check_remove(caller, directory, found.node.as_ref().unwrap_or(directory))?;
         txn.change(Change::DeleteEdge { parent, name: name.clone(), was: edge });
+        let mut updates_parent = false;
         if !parent.is_trash() {
-            let subdirs = -i32::from(is_directory);
-            txn.update_node(parent, directory, &meta.touch(txn).directory(directory, subdirs));
+            let touched = meta.touch(txn).directory(directory, -i32::from(is_directory));
+            updates_parent = updates_times(directory, &touched);
+            txn.update_node(parent, directory, &touched);
         }
-        victim.remove(meta, txn, found).await;
+        let Fate { trash, is_open } = victim.remove(meta, txn, found).await;
+        let ino = edge.ino;
+        txn.log(&if is_directory {
+            Entry::Rmdir { parent, name, trash, ino }
+        } else {
+            Entry::Unlink { parent, name, trash, is_open, updates_parent, ino }
+        });
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use juicefs_base::Errno;
 
 use super::victim::{Victim, node};
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold};
@@ -132,7 +133,9 @@ impl Operation for Rename<'_> {
         self.check_node(&sides)?;
         let Some(victim) = victim else {
             rules::check_add(caller, &sides.dst)?;
-            return Ok((edge.ino, self.shift(txn, &sides, None)));
+            let now = self.shift(txn, &sides, None);
+            self.log(txn, edge.ino, None, self.trash);
+            return Ok((edge.ino, now));
         };
         if victim.edge.ino == edge.ino {
             return Ok((edge.ino, moved));
@@ -142,7 +145,9 @@ impl Operation for Rename<'_> {
         rules::check_remove(caller, &sides.dst, lost)?;
         if how.has(RenameFlags::EXCHANGE) {
             let other = found.node.or_no_entry()?;
-            return Ok((edge.ino, self.exchange(txn, &sides, victim.edge, &other)?));
+            let now = self.exchange(txn, &sides, victim.edge, &other)?;
+            self.log(txn, edge.ino, Some(victim.edge.ino), None);
+            return Ok((edge.ino, now));
         }
         match (edge.kind, victim.edge.kind) {
             (Kind::Directory, Kind::Directory) if found.has_children => return Err(Errno::ENOTEMPTY.into()),
@@ -152,7 +157,8 @@ impl Operation for Rename<'_> {
             _ => {}
         }
         let now = self.shift(txn, &sides, Some(victim.edge));
-        victim.remove(self.meta, txn, found).await;
+        let fate = victim.remove(self.meta, txn, found).await;
+        self.log(txn, edge.ino, Some(victim.edge.ino), fate.trash);
         Ok((edge.ino, now))
     }
 }
@@ -185,6 +191,12 @@ fn edge(got: Option<Got>) -> Option<Edge> {
 }
 
 impl Rename<'_> {
+    /// `trash` is the hourly directory also where nothing was replaced, as in the peer's lines.
+    fn log(&self, txn: &mut Txn<'_>, ino: Ino, replaced: Option<Ino>, trash: Option<Ino>) {
+        let Self { src, src_name, dst, dst_name, how, .. } = *self;
+        txn.log(&Entry::Move { src, src_name, dst, dst_name, flags: how.0, replaced, trash, ino });
+    }
+
     /// Neither what moves nor what comes back in exchange may end up below itself.
     async fn check_tree(
         &self,

@@ -3,6 +3,7 @@
 use juicefs_base::Errno;
 
 use super::data::resized;
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::overlay::{hole, narrow, parts};
@@ -143,6 +144,7 @@ impl Operation for Truncate<'_> {
         // Growing masks too: another client may have left data beyond the end.
         mask(txn, ino, was.length.min(length), was.length.max(length)).await?;
         txn.update_node(ino, &was, &now);
+        txn.log(&Entry::Truncate { ino, from: was.length, to: length, is_open: opened });
         Ok(now)
     }
 }
@@ -186,6 +188,7 @@ impl Operation for Fallocate<'_> {
             mask(txn, ino, off, zero_end).await?;
         }
         txn.update_node(ino, &was, &now);
+        txn.log(&Entry::Fallocate { ino, off, size: end - off, mode });
         Ok(now)
     }
 }

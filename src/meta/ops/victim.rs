@@ -26,6 +26,15 @@ pub(super) struct Found {
     trash: Option<(Ino, Name)>,
 }
 
+/// What became of a node that lost a name, as the change log tells it.
+#[derive(Default)]
+pub(super) struct Fate {
+    /// The directory of the trash that has it now.
+    pub(super) trash: Option<Ino>,
+    /// It has no name any more and stays until its last close.
+    pub(super) is_open: bool,
+}
+
 impl Victim<'_> {
     /// The rows to read; [`Self::found`] takes their answers in this order.
     pub(super) fn gets(&self, gets: &mut Vec<Get>) {
@@ -65,8 +74,8 @@ impl Victim<'_> {
         trash::entry_name(self.parent, self.edge.ino, self.name)
     }
 
-    /// Says what happens to the node; the entry itself is the caller's. Its parent's statistics lose its share.
-    pub(super) async fn remove(&self, meta: &Meta, txn: &mut Txn<'_>, found: Found) {
+    /// Says what happens to the node, and which it is; the entry itself is the caller's. Its parent's statistics lose its share.
+    pub(super) async fn remove(&self, meta: &Meta, txn: &mut Txn<'_>, found: Found) -> Fate {
         let Self { parent, edge, .. } = *self;
         let ino = edge.ino;
         if edge.kind == Kind::Directory {
@@ -79,7 +88,7 @@ impl Victim<'_> {
         }
         let Some(node) = found.node else {
             txn.after().dir_stats.push((parent, DirStat { length: 0, space: -4096, inodes: -1 }));
-            return;
+            return Fate::default();
         };
         let mut now = Attr { ctime: txn.now(), ..node };
         txn.after().dir_stats.push((parent, negated(share_of(&node))));
@@ -93,7 +102,7 @@ impl Victim<'_> {
             txn.update_node(ino, &node, &now);
             txn.change(Change::InsertEdge { parent: directory, name, edge });
             txn.after().dir_stats.push((directory, share_of(&node)));
-            return;
+            return Fate { trash: Some(directory), is_open: false };
         }
         let is_linked = node.parent.0 == 0;
         if node.kind != Kind::Directory {
@@ -103,14 +112,15 @@ impl Victim<'_> {
                 if is_linked {
                     txn.change(Change::AddParentRef { ino, parent, delta: -1 });
                 }
-                return;
+                return Fate::default();
             }
         }
         if node.kind == Kind::File {
             txn.hold_removal(ino).await;
         }
         let sid = meta.sid.load(std::sync::atomic::Ordering::Acquire);
-        if node.kind == Kind::File && sid != 0 && meta.open_files.is_open(ino) {
+        let is_open = node.kind == Kind::File && sid != 0 && meta.open_files.is_open(ino);
+        if is_open {
             txn.update_node(ino, &node, &now);
             txn.change(Change::InsertSustained { sid, ino });
             txn.after().sustained.push(ino);
@@ -130,6 +140,7 @@ impl Victim<'_> {
         if is_linked {
             txn.change(Change::DeleteParentRefs { ino });
         }
+        Fate { trash: None, is_open }
     }
 }
 

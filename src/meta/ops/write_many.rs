@@ -4,6 +4,7 @@ use juicefs_base::Errno;
 use std::time::Instant;
 
 use super::data::resized;
+use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold, Receipt};
@@ -80,8 +81,9 @@ impl Operation for WriteMany<'_> {
         let mtime = self.writes.iter().map(|write| write.mtime).max().unwrap_or(was.mtime);
         let now = Attr { length: was.length.max(self.length), mtime, ctime: txn.now(), ..was };
         resized(self.meta, txn, ino, &was, &now).await?;
-        for SliceWrite { indx, slice, .. } in self.writes {
+        for SliceWrite { indx, slice, mtime } in self.writes {
             txn.change(Change::AppendSlice { ino, indx: *indx, slice: *slice, only_existing: false });
+            txn.log_append(&Entry::Write { ino, indx: *indx, slice, mtime: *mtime });
             if slice.id > 0 {
                 txn.change(Change::TrackSlice { id: slice.id, size: slice.size });
             }

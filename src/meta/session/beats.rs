@@ -91,7 +91,7 @@ impl Beats {
         if meta.session_row(sid).await?.is_none() {
             tracing::warn!(sid, "this session's row was gone: somebody took it for dead");
         }
-        meta.transact(&PutSession { sid, pulse: self.pulse, info: &self.info }).await
+        meta.transact(&PutSession { sid, pulse: self.pulse, info: &self.info, is_new: false }).await
     }
 }
 

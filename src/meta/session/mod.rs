@@ -19,6 +19,7 @@ use futures::TryStreamExt;
 use juicefs_base::sync::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
+use crate::change_log::Entry;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::meta::{Meta, foreign_records};
@@ -92,7 +93,6 @@ impl Meta {
         let info = SessionInfo::of_this_process(&self.options).to_document();
         if is_writable {
             let sid = self.register(&pulse, &info).await?;
-            self.sid.store(sid, Ordering::Release);
             tracing::info!(sid, "session started");
             self.begin_root_stat().await?;
         }
@@ -114,6 +114,7 @@ impl Meta {
         if sid != 0 {
             self.runtime.spawn(flush_each_second(Arc::downgrade(self), stopped.clone()));
             if !self.options.no_bgjob {
+                self.runtime.spawn(crate::change_log::trim_regularly(Arc::downgrade(self), stopped.clone()));
                 self.runtime.spawn(crate::cleanup::hourly(Arc::downgrade(self), stopped));
             }
         }
@@ -187,13 +188,18 @@ impl Meta {
 
     async fn register(&self, pulse: &Pulse, info: &Bytes) -> Result<u64> {
         loop {
-            let sid = self.ask(|engine| engine.allocate(Sequence::Session, 1)).await?.start;
+            let sid = self.allocate(Sequence::Session, 1).await?.start;
             let known = self.session_row(sid).await?;
             if known.is_some() {
                 tracing::warn!(sid, "a session with a fresh number exists already; the next one is taken");
                 continue;
             }
-            self.transact(&PutSession { sid, pulse: *pulse, info }).await?;
+            // Its own line is the first that bears its number.
+            self.sid.store(sid, Ordering::Release);
+            if let Err(error) = self.transact(&PutSession { sid, pulse: *pulse, info, is_new: true }).await {
+                self.sid.store(0, Ordering::Release);
+                return Err(error);
+            }
             return Ok(sid);
         }
     }
@@ -298,6 +304,7 @@ struct PutSession<'a> {
     sid: u64,
     pulse: Pulse,
     info: &'a Bytes,
+    is_new: bool,
 }
 
 impl Operation for PutSession<'_> {
@@ -310,11 +317,12 @@ impl Operation for PutSession<'_> {
     }
 
     async fn run(&self, txn: &mut Txn<'_>) -> Result<()> {
-        txn.change(Change::PutSession {
-            sid: self.sid,
-            expires_at: self.pulse.expires_at(),
-            info: self.info.clone(),
-        });
+        let Self { sid, info, .. } = *self;
+        let expires_at = self.pulse.expires_at();
+        txn.change(Change::PutSession { sid, expires_at, info: info.clone() });
+        if self.is_new {
+            txn.log(&Entry::NewSession { sid, expires_at, info });
+        }
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use juicefs_base::Errno;
 use juicefs_base::backoff;
 use tokio::sync::MutexGuard;
 
+use crate::change_log::{self, Entry};
 use crate::error::{Error, Result};
 use crate::meta::Meta;
 use crate::port::{Attempt, Change, Engine, Get, Got, Item, Receipt, Scan};
@@ -60,6 +61,12 @@ pub struct Txn<'e> {
     now: Time,
     after: After,
     removal: Option<MutexGuard<'e, ()>>,
+    /// Whether the volume keeps a change log.
+    logs: bool,
+    /// Beginnings of lines, and which append's list length each tells.
+    lines: Vec<(String, Option<usize>)>,
+    /// Something was said to the change log, kept or not.
+    has_told: bool,
 }
 
 /// What happens in this process once the commit has run.
@@ -115,6 +122,26 @@ impl<'e> Txn<'e> {
 
     pub(crate) fn after(&mut self) -> &mut After {
         &mut self.after
+    }
+
+    /// Says to the change log what this transaction does. Each that changes more than statistics and sessions says
+    /// so, for readers that follow the volume by its log.
+    pub fn log(&mut self, entry: &Entry<'_>) {
+        self.tell(entry, None);
+    }
+
+    /// As [`Self::log`] for the append that was said last: the line tells how long its list is then.
+    pub fn log_append(&mut self, entry: &Entry<'_>) {
+        let appends =
+            self.changes.iter().filter(|change| matches!(change, Change::AppendSlice { .. })).count();
+        self.tell(entry, appends.checked_sub(1));
+    }
+
+    fn tell(&mut self, entry: &Entry<'_>, appended: Option<usize>) {
+        self.has_told = true;
+        if self.logs {
+            self.lines.push((change_log::head(self.now, entry), appended));
+        }
     }
 
     /// From here to the end of the attempt nobody of this process opens or deletes `ino`. Once per attempt.
@@ -218,17 +245,32 @@ impl Meta {
             now: now(),
             after: After::default(),
             removal: None,
+            logs: self.keeps_change_log(),
+            lines: Vec::new(),
+            has_told: false,
         };
         let output = operation.run(&mut txn).await?;
-        let Txn { attempt, changes, after, removal, .. } = txn;
+        let Txn { attempt, mut changes, after, removal, lines, has_told, .. } = txn;
         if changes.is_empty() {
             return Ok(output);
+        }
+        debug_assert!(
+            has_told || !changes.iter().any(Change::is_followed),
+            "{} changes what followers of the change log copy and says nothing: call `Txn::log`",
+            O::NAME
+        );
+        let mut numbers = Vec::with_capacity(lines.len());
+        for (head, appended) in lines {
+            let (line, number) = self.numbered(head, appended);
+            changes.push(Change::Log(line));
+            numbers.push(number);
         }
         committing.store(true, Ordering::Relaxed);
         let doubt = Doubt { meta: self, after };
         let receipt = match attempt.commit(&changes).await {
             Err(error @ Error::InDoubt(_)) => return Err(error),
             Err(error) => {
+                numbers.into_iter().for_each(|number| self.line_numbers.give_back(number));
                 doubt.settled();
                 return Err(error);
             }

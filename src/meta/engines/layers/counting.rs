@@ -1,6 +1,5 @@
 //! Counts flushes, so that the price of an operation is a test.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,7 +8,8 @@ use futures::stream::BoxStream;
 
 use crate::error::Result;
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, MaybeNode, NewVolume, Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
+    Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 
@@ -68,12 +68,31 @@ impl Engine for Counting {
         self.inner.scan(scan)
     }
 
-    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
-        self.inner.allocate(sequence, count)
+    fn allocate<'a>(
+        &'a self,
+        sequence: Sequence,
+        count: u64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<std::ops::Range<u64>>> {
+        self.inner.allocate(sequence, count, line)
     }
 
-    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>> {
-        self.inner.claim(job, now, gap_sec)
+    fn claim<'a>(
+        &'a self,
+        job: Job,
+        now: i64,
+        gap_sec: i64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        self.inner.claim(job, now, gap_sec, line)
+    }
+
+    fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
+        self.inner.read_log(after, max)
+    }
+
+    fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {
+        self.inner.trim_log(upto)
     }
 
     fn setting(&self) -> BoxFuture<'_, Result<Option<String>>> {

@@ -15,8 +15,8 @@ use juicefs_base::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, MaybeNode, NewVolume, Receipt, Scan,
-    Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
+    Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Time, Usage};
 use tables::Tables;
@@ -75,12 +75,40 @@ impl Engine for MemoryEngine {
         stream::iter(items.into_iter().map(Ok)).boxed()
     }
 
-    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
-        ready(Ok(self.tables.lock().allocate(sequence, count)))
+    fn allocate<'a>(
+        &'a self,
+        sequence: Sequence,
+        count: u64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<Range<u64>>> {
+        let mut tables = self.tables.lock();
+        let range = tables.allocate(sequence, count);
+        line.into_iter().for_each(|line| tables.log(line, &[]));
+        drop(tables);
+        ready(Ok(range))
     }
 
-    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>> {
-        ready(Ok(self.tables.lock().claim(job, now, gap_sec)))
+    fn claim<'a>(
+        &'a self,
+        job: Job,
+        now: i64,
+        gap_sec: i64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        let mut tables = self.tables.lock();
+        let is_free = tables.claim(job, now, gap_sec);
+        line.filter(|_| is_free).into_iter().for_each(|line| tables.log(line, &[]));
+        drop(tables);
+        ready(Ok(is_free))
+    }
+
+    fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
+        ready(Ok(self.tables.lock().log_page(after, max)))
+    }
+
+    fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {
+        self.tables.lock().trim_log(upto);
+        ready(Ok(()))
     }
 
     fn setting(&self) -> BoxFuture<'_, Result<Option<String>>> {
@@ -182,9 +210,11 @@ impl Attempt for MemoryAttempt<'_> {
 fn hold_of(get: &Get) -> Hold {
     match get {
         Get::Node { hold, .. } | Get::Edge { hold, .. } | Get::Chunk { hold, .. } => *hold,
-        Get::HasChildren { .. } | Get::Parents { .. } | Get::Sustained { .. } | Get::DeletedFile { .. } => {
-            Hold::Guard
-        }
+        Get::HasChildren { .. }
+        | Get::Parents { .. }
+        | Get::Sustained { .. }
+        | Get::DeletedFile { .. }
+        | Get::Side { .. } => Hold::Guard,
         Get::Symlink { .. }
         | Get::AppendTarget { .. }
         | Get::Chunks { .. }

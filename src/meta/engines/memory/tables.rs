@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::port::{Change, Get, Got, Item, Job, Receipt, Scan, Sequence, SessionRow};
+use crate::port::{Change, Get, Got, Item, Job, LogLine, LogPage, Receipt, Scan, Sequence, SessionRow};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
 /// All rows. Changed only by [`Tables::apply`], and by what needs no transaction (setting, numbers, jobs).
@@ -26,6 +26,11 @@ pub(super) struct Tables {
     pub(super) usage: Usage,
     numbers: HashMap<Sequence, u64>,
     jobs: HashMap<Job, i64>,
+    /// By version, from 1.
+    log: BTreeMap<u64, Bytes>,
+    /// Version of the newest line there ever was.
+    log_last: u64,
+    sides: BTreeMap<String, Bytes>,
 }
 
 impl Tables {
@@ -52,6 +57,7 @@ impl Tables {
             Get::DirStat { ino } => Got::DirStat(self.dir_stats.get(ino).copied()),
             Get::Session { sid } => Got::Session(self.sessions.get(sid).map(|session| row(*sid, session))),
             Get::DeletedFile { ino, length } => Got::Flag(self.deleted_files.contains_key(&(*ino, *length))),
+            Get::Side { name } => Got::Bytes(self.sides.get(name).cloned()),
             Get::Sustained { sid, ino } => Got::Flag(self.sustained.contains(&(*sid, *ino))),
         }
     }
@@ -155,6 +161,7 @@ impl Tables {
                 self.usage.space += space;
                 self.usage.inodes += inodes;
             }
+            Change::Log(line) => self.log(line, &receipt.slices_after_append),
             other => self.apply_record(other),
         }
     }
@@ -197,9 +204,33 @@ impl Tables {
             Change::DeleteSession { sid } => {
                 self.sessions.remove(sid);
             }
+            Change::PutSide { name, value } => {
+                self.sides.insert(name.clone(), value.clone());
+            }
+            Change::DeleteSide { name } => {
+                self.sides.remove(name);
+            }
             // Extended attributes, quotas and locks are not kept here, and the rest is done by `apply`.
             _ => {}
         }
+    }
+
+    pub(super) fn log(&mut self, line: &LogLine, lengths: &[u32]) {
+        self.log_last += 1;
+        self.log.insert(self.log_last, line.text(lengths).into());
+    }
+
+    pub(super) fn log_page(&self, after: u64, max: usize) -> LogPage {
+        let lines = self.log.range(after.saturating_add(1)..).take(max);
+        LogPage {
+            lines: lines.map(|(version, line)| (*version, line.clone())).collect(),
+            first: self.log.keys().next().copied().unwrap_or(self.log_last + 1),
+            last: self.log_last,
+        }
+    }
+
+    pub(super) fn trim_log(&mut self, upto: u64) {
+        self.log = self.log.split_off(&upto.saturating_add(1));
     }
 
     fn delete_edge(&mut self, parent: Ino, name: &Name) {
@@ -254,6 +285,13 @@ impl Tables {
             Scan::FreedSlices => {
                 let freed = self.slice_refs.iter().filter(|(_, refs)| **refs <= 0);
                 freed.map(|((id, size), _)| Item::FreedSlice { id: *id, size: *size }).collect()
+            }
+            Scan::Sides => {
+                let side = |(name, value): (&String, &Bytes)| Item::Side {
+                    name: name.clone(),
+                    value: value.clone(),
+                };
+                self.sides.iter().map(side).collect()
             }
             Scan::Nodes => {
                 self.nodes.iter().map(|(ino, attr)| Item::Node { ino: *ino, attr: *attr }).collect()

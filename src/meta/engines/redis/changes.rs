@@ -32,6 +32,8 @@ pub(super) struct Writes {
     pub(super) commands: Vec<Cmd>,
     tellings: Vec<(usize, Telling)>,
     dir_stats: Vec<(Ino, DirStat)>,
+    /// Of the change log, written last.
+    lines: Vec<String>,
 }
 
 /// What has to be read before a batch can be written. Empty for everything but clean-up work.
@@ -111,6 +113,8 @@ impl Writes {
             writes.write(change, before);
         }
         writes.write_dir_stats(before);
+        let lines = std::mem::take(&mut writes.lines);
+        writes.commands.extend(log_commands(&lines));
         writes
     }
 
@@ -182,6 +186,14 @@ impl Writes {
                 for hash in keys::DIR_QUOTAS {
                     self.command("HDEL").arg(hash).arg(ino.0);
                 }
+            }
+            // The list's length comes with the reply: too late for the line.
+            Change::Log(line) => self.lines.push(line.text(&[])),
+            Change::PutSide { name, value } => {
+                self.command("HSET").arg(keys::SIDES).arg(name).arg(&value[..]);
+            }
+            Change::DeleteSide { name } => {
+                self.command("HDEL").arg(keys::SIDES).arg(name);
             }
             _ => self.write_session(change, before),
         }
@@ -306,6 +318,18 @@ impl Writes {
         }
         receipt
     }
+}
+
+/// Appends lines to the change log; must run with what they tell of between MULTI and EXEC.
+pub(super) fn log_commands(lines: &[String]) -> Vec<Cmd> {
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let mut push = redis::cmd("RPUSH");
+    push.arg(keys::LOG).arg(lines);
+    let mut count = redis::cmd("INCRBY");
+    count.arg(keys::LOG_LAST).arg(lines.len());
+    vec![push, count]
 }
 
 /// A slice that two records of one batch pointed at is freed once.

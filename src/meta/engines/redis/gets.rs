@@ -78,6 +78,10 @@ impl<'g> Questions<'g> {
             Get::DeletedFile { ino, length } => {
                 self.command("ZSCORE").arg(keys::DELETED_FILES).arg(keys::deleted_file(*ino, *length));
             }
+            Get::Side { name } => {
+                self.watch(Hold::Guard, || keys::SIDES.to_owned());
+                self.command("HGET").arg(keys::SIDES).arg(name);
+            }
             Get::Sustained { sid, ino } => {
                 self.command("SISMEMBER").arg(keys::sustained(*sid)).arg(ino.0);
             }
@@ -123,7 +127,7 @@ impl<'g> Questions<'g> {
                 }
                 Get::HasChildren { .. } | Get::Sustained { .. } => Got::Flag(replies.int()? > 0),
                 Get::Parents { ino } => Got::Parents(parents(*ino, replies)?),
-                Get::Symlink { .. } => Got::Bytes(replies.bytes()?.map(Into::into)),
+                Get::Symlink { .. } | Get::Side { .. } => Got::Bytes(replies.bytes()?.map(Into::into)),
                 Get::Chunk { ino, indx, .. } => Got::Slices(chunk(*ino, *indx, replies.array()?)?),
                 Get::AppendTarget { .. } => Got::Ready,
                 Get::Chunks { first, last, .. } if !is_long_span(*first, *last) => {

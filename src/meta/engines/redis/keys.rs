@@ -10,6 +10,11 @@ pub(super) const SESSION_INFOS: &str = "sessionInfos";
 pub(super) const DELETED_FILES: &str = "delfiles";
 pub(super) const DELAYED_SLICES: &str = "delSlices";
 pub(super) const SLICE_REFS: &str = "sliceRef";
+/// Lines of the change log, the oldest first; the number of the last is in [`LOG_LAST`].
+pub(super) const LOG: &str = "txnLog";
+pub(super) const LOG_LAST: &str = "txnLastLog";
+/// Side records (decisions 21); no other client reads it.
+pub(super) const SIDES: &str = "Xrs";
 pub(super) const USED_SPACE: &str = "usedSpace";
 pub(super) const TOTAL_INODES: &str = "totalInodes";
 /// Of all children, the order the three statistics travel in everywhere here: length, space, inodes.

@@ -10,6 +10,7 @@ mod connect;
 mod gets;
 mod inside;
 mod keys;
+mod log;
 mod mux;
 mod reply;
 mod scan;
@@ -27,7 +28,8 @@ use tokio::runtime::Handle;
 
 use crate::error::{Result, or_damage};
 use crate::port::{
-    Attempt, Engine, EngineLimits, Get, Got, Hold, Item, Job, MaybeNode, NewVolume, Scan, Sequence,
+    Attempt, Engine, EngineLimits, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode, NewVolume, Scan,
+    Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::RedisUrl;
@@ -203,12 +205,31 @@ impl Engine for RedisEngine {
         scan::items(self, scan)
     }
 
-    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
-        inside(&self.home, self.take_numbers(sequence, count))
+    fn allocate<'a>(
+        &'a self,
+        sequence: Sequence,
+        count: u64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<Range<u64>>> {
+        inside(&self.home, self.take_numbers(sequence, count, line))
     }
 
-    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>> {
-        inside(&self.home, self.set_if_old(job, now, gap_sec))
+    fn claim<'a>(
+        &'a self,
+        job: Job,
+        now: i64,
+        gap_sec: i64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        inside(&self.home, self.set_if_old(job, now, gap_sec, line))
+    }
+
+    fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
+        inside(&self.home, self.log_page(after, max))
+    }
+
+    fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {
+        inside(&self.home, self.cut_log(upto))
     }
 
     fn setting(&self) -> BoxFuture<'_, Result<Option<String>>> {

@@ -82,6 +82,7 @@ impl<'e> Cursor<'e> {
             Scan::Chunks { ino: None } => all_keys("c[0-9]*_[0-9]*".to_owned()),
             Scan::DelayedSlices => in_key("HSCAN", keys::DELAYED_SLICES.to_owned()),
             Scan::FreedSlices => in_key("HSCAN", keys::SLICE_REFS.to_owned()),
+            Scan::Sides => in_key("HSCAN", keys::SIDES.to_owned()),
             Scan::Nodes => all_keys("i[0-9]*".to_owned()),
         }
     }
@@ -138,6 +139,7 @@ impl<'e> Cursor<'e> {
             Scan::DelayedSlices => {
                 reply::pairs(elements)?.iter().map(|(field, record)| whole(delayed(field, record))).collect()
             }
+            Scan::Sides => reply::pairs(elements)?.into_iter().map(|pair| whole(side(pair))).collect(),
             Scan::FreedSlices => {
                 let mut items = Vec::new();
                 for (field, count) in reply::pairs(elements)? {
@@ -229,6 +231,11 @@ fn delayed(field: &[u8], record: &[u8]) -> Result<Item> {
     let (id, deleted_at) = keys::parse_delayed(field).ok_or_else(|| odd(keys::DELAYED_SLICES, field))?;
     let slices = packed::decode_slice_pairs(record).map_err(|cause| cause.of(keys::DELAYED_SLICES))?;
     Ok(Item::DelayedSlices { id, deleted_at, slices })
+}
+
+fn side((name, value): (Vec<u8>, Vec<u8>)) -> Result<Item> {
+    let name = String::from_utf8(name).map_err(|cause| odd(keys::SIDES, cause.as_bytes()))?;
+    Ok(Item::Side { name, value: value.into() })
 }
 
 fn sustained(sid: u64, member: &[u8]) -> Result<Item> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use redis::{Cmd, Pipeline, Value};
 
 use super::RedisEngine;
+use super::changes::log_commands;
 use super::commit;
 use super::connect::server_error;
 use super::gets;
@@ -13,7 +14,7 @@ use super::reply::{self, Replies};
 use super::slots::{Flushed, Lease};
 use crate::engines::packed;
 use crate::error::{Error, Result};
-use crate::port::{Get, Got, Job, NewVolume, Sequence};
+use crate::port::{Get, Got, Job, LogLine, NewVolume, Sequence};
 use crate::types::{Attr, Ino, Usage};
 
 /// Chunks asked about in one flush.
@@ -139,7 +140,12 @@ impl RedisEngine {
     }
 
     /// The counters hold the last number handed out (format 2.2, trap 2).
-    pub(super) async fn take_numbers(&self, sequence: Sequence, count: u64) -> Result<Range<u64>> {
+    pub(super) async fn take_numbers(
+        &self,
+        sequence: Sequence,
+        count: u64,
+        line: Option<&LogLine>,
+    ) -> Result<Range<u64>> {
         let (key, first_usable) = match sequence {
             // 0 is nothing and 1 the root.
             Sequence::Inode => ("nextinode", 2),
@@ -150,8 +156,12 @@ impl RedisEngine {
         let count = count.max(1);
         loop {
             // Sent twice it wastes numbers, nothing else.
-            let reply = self.mux.send(redis::cmd("INCRBY").arg(key).arg(count)).await?;
-            let last = Replies::new(&self.endpoint, vec![reply]).int()?;
+            let mut command = redis::cmd("INCRBY");
+            command.arg(key).arg(count);
+            let last = match line {
+                None => Replies::new(&self.endpoint, vec![self.mux.send(&command).await?]).int()?,
+                Some(line) => self.increase_and_log(command, line).await?,
+            };
             let Ok(last) = u64::try_from(last) else {
                 return Err(Error::Corrupt { record: key.to_owned(), cause: format!("counter at {last}") });
             };
@@ -162,20 +172,23 @@ impl RedisEngine {
         }
     }
 
-    pub(super) async fn set_if_old(&self, job: Job, now: i64, gap_sec: i64) -> Result<bool> {
-        let key = match job {
-            Job::CleanSessions => "lastCleanupSessions",
-            Job::CleanFiles => "lastCleanupFiles",
-            Job::CleanSlices => "nextCleanupSlices",
-            Job::CleanTrash => "lastCleanupTrash",
-        };
+    pub(super) async fn set_if_old(
+        &self,
+        job: Job,
+        now: i64,
+        gap_sec: i64,
+        line: Option<&LogLine>,
+    ) -> Result<bool> {
+        let key = job.counter();
         let mut lease = self.slots.lease().await?;
         let held = watch_and_get(&mut lease, key).await?;
         let last = held.map(|digits| reply::decimal(&digits, key)).transpose()?.unwrap_or(0);
         if last > now - gap_sec {
             return Ok(false);
         }
-        match commit::commit(&mut lease, vec![set(key.to_owned(), now.to_string().into_bytes())]).await {
+        let mut commands = vec![set(key.to_owned(), now.to_string().into_bytes())];
+        commands.extend(log_commands(&line.map(|line| line.text(&[])).into_iter().collect::<Vec<_>>()));
+        match commit::commit(&mut lease, commands).await {
             Ok(_) => Ok(true),
             Err(Error::Conflict) => Ok(false),
             Err(error) => Err(error),

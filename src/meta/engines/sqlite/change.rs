@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, params, params_from_iter};
 use super::connection::Conn;
 use super::read::int;
 use super::rows::split_time;
+use super::{log, side};
 use crate::engines::packed;
 use crate::error::{Error, Result};
 use crate::port::{Change, Receipt};
@@ -51,6 +52,9 @@ pub(super) fn make(conn: &Conn, changes: &[Change]) -> Result<(Receipt, Usage)> 
                 let mut statement = conn.statement("DELETE FROM jfs_chunk WHERE inode = ?1 AND indx = ?2")?;
                 one(statement.execute(params![int(ino.0), indx])?)?;
             }
+            Change::Log(line) => log::append(conn, &line.text(&receipt.slices_after_append))?,
+            Change::PutSide { name, value } => side::put(conn, name, value)?,
+            Change::DeleteSide { name } => side::delete(conn, name)?,
             Change::TrackSlice { id, size } => track(conn, *id, *size)?,
             Change::ForgetSlice { id, size } => {
                 conn.statement("DELETE FROM jfs_chunk_ref WHERE chunkid = ?1 AND size = ?2 AND refs <= 0")?

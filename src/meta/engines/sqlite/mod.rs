@@ -8,11 +8,13 @@
 mod change;
 mod connection;
 mod group;
+mod log;
 mod read;
 mod readers;
 mod rows;
 mod scan;
 mod schema;
+mod side;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -27,7 +29,8 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, MaybeNode, NewVolume, Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
+    Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::SqliteUrl;
@@ -140,12 +143,37 @@ impl Engine for SqliteEngine {
         .boxed()
     }
 
-    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
-        Box::pin(self.writer.run(move |slot| volume::allocate(slot.get(false)?, sequence, count)))
+    fn allocate<'a>(
+        &'a self,
+        sequence: Sequence,
+        count: u64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<Range<u64>>> {
+        let line = line.map(|line| line.text(&[]));
+        Box::pin(
+            self.writer.run(move |slot| volume::allocate(slot.get(false)?, sequence, count, line.as_deref())),
+        )
     }
 
-    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>> {
-        Box::pin(self.writer.run(move |slot| volume::claim(slot.get(false)?, job, now, gap_sec)))
+    fn claim<'a>(
+        &'a self,
+        job: Job,
+        now: i64,
+        gap_sec: i64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        let line = line.map(|line| line.text(&[]));
+        Box::pin(
+            self.writer.run(move |slot| volume::claim(slot.get(false)?, job, now, gap_sec, line.as_deref())),
+        )
+    }
+
+    fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
+        Box::pin(self.readers.long(move |slot| log::page(slot.get(false)?, after, max)))
+    }
+
+    fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.writer.run(move |slot| log::trim(slot.get(false)?, upto)))
     }
 
     fn setting(&self) -> BoxFuture<'_, Result<Option<String>>> {

@@ -5,6 +5,7 @@ use rusqlite::OptionalExtension;
 
 use super::connection::Conn;
 use super::rows::{self, NODE_COLUMNS};
+use super::side;
 use crate::engines::packed;
 use crate::error::Result;
 use crate::port::{Get, Got, Hold, SessionRow};
@@ -71,6 +72,7 @@ pub(super) fn answer(conn: &Conn, get: &Get) -> Result<Got> {
             "SELECT 1 FROM jfs_delfile WHERE inode = ?1 AND length = ?2",
             &[int(ino.0), int(*length)],
         )?),
+        Get::Side { name } => Got::Bytes(side::get(conn, name)?),
         Get::Sustained { sid, ino } => Got::Flag(exists(
             conn,
             "SELECT 1 FROM jfs_sustained WHERE sid = ?1 AND inode = ?2",
@@ -87,7 +89,8 @@ pub(super) fn is_held(get: &Get) -> bool {
         | Get::Chunks { .. }
         | Get::Session { .. }
         | Get::DeletedFile { .. }
-        | Get::Sustained { .. } => true,
+        | Get::Sustained { .. }
+        | Get::Side { .. } => true,
         Get::Parents { .. } | Get::Symlink { .. } | Get::AppendTarget { .. } | Get::DirStat { .. } => false,
     }
 }

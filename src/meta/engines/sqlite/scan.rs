@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use super::connection::Conn;
 use super::read::{int, slices};
 use super::rows::{self, NODE_COLUMNS};
+use super::side;
 use crate::engines::packed;
 use crate::error::{Result, or_damage};
 use crate::port::{Item, Scan, SessionRow};
@@ -19,8 +20,12 @@ pub(super) fn page(conn: &Conn, scan: &Scan, after: Option<Value>) -> Result<(Ve
     // Keys begin below every row.
     let lowest = match scan {
         Scan::Entries { .. } => Value::Blob(Vec::new()),
+        Scan::Sides => Value::Text(String::new()),
         _ => Value::Integer(i64::MIN),
     };
+    if *scan == Scan::Sides && !side::has_table(conn)? {
+        return Ok((Vec::new(), None));
+    }
     let after = after.unwrap_or(lowest);
     let query = format!("{} LIMIT {PAGE_ROWS}", query(scan));
     let mut statement = conn.statement(&query)?;
@@ -73,6 +78,7 @@ fn query(scan: &Scan) -> String {
         Scan::FreedSlices => {
             "SELECT chunkid, size FROM jfs_chunk_ref WHERE chunkid > ?1 AND refs <= 0 ORDER BY chunkid"
         }
+        Scan::Sides => "SELECT name, value FROM jfs_rs_record WHERE name > ?1 ORDER BY name",
         Scan::Nodes => {
             return format!(
                 "SELECT n.inode, {NODE_COLUMNS} FROM jfs_node n WHERE n.inode > ?1 ORDER BY n.inode"
@@ -103,6 +109,7 @@ fn name_of(scan: &Scan, key: &Value) -> String {
         Scan::DelayedSlices => "delayed slices of",
         Scan::FreedSlices => "reference of slice",
         Scan::Nodes => "node",
+        Scan::Sides => "side record",
     };
     match key {
         Value::Integer(number) => format!("{what} {number}"),
@@ -138,6 +145,7 @@ fn item(scan: &Scan, row: &rusqlite::Row<'_>) -> Result<Item> {
             Item::DelayedSlices { id, deleted_at: row.get(1)?, slices }
         }
         Scan::FreedSlices => Item::FreedSlice { id: number(0)?, size: row.get(1)? },
+        Scan::Sides => Item::Side { name: row.get(0)?, value: Bytes::copy_from_slice(rows::bytes(row, 1)?) },
         Scan::Nodes => {
             let ino = Ino(number(0)?);
             let attr = rows::attr(row, 1, ino)?.expect("the type column is not null");

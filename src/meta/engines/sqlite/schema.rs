@@ -94,7 +94,7 @@ pub(super) fn is_complete(conn: &Conn) -> Result<bool> {
     Ok(true)
 }
 
-fn has_object(db: &Connection, name: &str) -> Result<bool> {
+pub(super) fn has_object(db: &Connection, name: &str) -> Result<bool> {
     let mut statement = db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?1)")
         .map_err(|cause| sqlite_error(&cause))?;

@@ -130,10 +130,10 @@ async fn a_volume_of_the_peer_is_read_as_it_wrote_it() {
     assert_eq!(trash, [Item::Entry { name, edge: Edge { ino: Ino(8), kind: Kind::File } }]);
     let sessions: Vec<Item> = engine.scan(Scan::Sessions).try_collect().await.expect("scans");
     assert_eq!(sessions, []);
-    assert_eq!(engine.allocate(Sequence::Inode, 1024).await.expect("allocates"), 1026..2050);
-    assert_eq!(engine.allocate(Sequence::Slice, 4096).await.expect("allocates"), 4097..8193);
-    assert_eq!(engine.allocate(Sequence::Session, 1).await.expect("allocates"), 2..3);
-    assert_eq!(engine.allocate(Sequence::TrashDir, 1).await.expect("allocates"), 2..3);
+    assert_eq!(engine.allocate(Sequence::Inode, 1024, None).await.expect("allocates"), 1026..2050);
+    assert_eq!(engine.allocate(Sequence::Slice, 4096, None).await.expect("allocates"), 4097..8193);
+    assert_eq!(engine.allocate(Sequence::Session, 1, None).await.expect("allocates"), 2..3);
+    assert_eq!(engine.allocate(Sequence::TrashDir, 1, None).await.expect("allocates"), 2..3);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::change::insert_node;
 use super::connection::Conn;
-use super::schema;
+use super::{log, schema};
 use crate::error::{Error, Result};
 use crate::port::{Job, NewVolume, Sequence};
 use crate::types::{Attr, Ino, Usage};
@@ -77,7 +77,12 @@ pub(super) fn update_setting(
     })
 }
 
-pub(super) fn allocate(conn: &Conn, sequence: Sequence, count: u64) -> Result<Range<u64>> {
+pub(super) fn allocate(
+    conn: &Conn,
+    sequence: Sequence,
+    count: u64,
+    line: Option<&str>,
+) -> Result<Range<u64>> {
     // Inode and slice counters hold the next free number, the others the last one used.
     let (name, holds_next) = match sequence {
         Sequence::Inode => ("nextInode", true),
@@ -96,18 +101,14 @@ pub(super) fn allocate(conn: &Conn, sequence: Sequence, count: u64) -> Result<Ra
             None => 0,
         };
         set_counter(conn, name, was + count)?;
+        line.map_or(Ok(()), |line| log::append(conn, line))?;
         let first = if holds_next { was } else { was + 1 };
         Ok(first.cast_unsigned()..(first + count).cast_unsigned())
     })
 }
 
-pub(super) fn claim(conn: &Conn, job: Job, now: i64, gap_sec: i64) -> Result<bool> {
-    let name = match job {
-        Job::CleanSessions => "lastCleanupSessions",
-        Job::CleanFiles => "lastCleanupFiles",
-        Job::CleanSlices => "nextCleanupSlices",
-        Job::CleanTrash => "lastCleanupTrash",
-    };
+pub(super) fn claim(conn: &Conn, job: Job, now: i64, gap_sec: i64, line: Option<&str>) -> Result<bool> {
+    let name = job.counter();
     // Most clients lose most claims: look before locking.
     if counter(conn, name)?.unwrap_or(0) > now - gap_sec {
         return Ok(false);
@@ -117,6 +118,7 @@ pub(super) fn claim(conn: &Conn, job: Job, now: i64, gap_sec: i64) -> Result<boo
             return Ok(false);
         }
         set_counter(conn, name, now)?;
+        line.map_or(Ok(()), |line| log::append(conn, line))?;
         Ok(true)
     })
 }

@@ -74,6 +74,13 @@ async fn operations_cost_what_they_promise() {
 }
 
 #[tokio::test]
+async fn the_change_log_costs_no_flush() {
+    let volume = Volume::with(|format| format.change_log = true).await;
+    volume.meta.deletions.forget_permits(1000);
+    prices(&volume).await;
+}
+
+#[tokio::test]
 async fn the_trash_costs_no_flush() {
     let volume = Volume::with_trash().await;
     volume.meta.deletions.forget_permits(1000);

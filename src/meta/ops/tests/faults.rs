@@ -1,7 +1,6 @@
 //! Engines that fail.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -14,7 +13,8 @@ use juicefs_base::sync::Mutex;
 use super::{Volume, mount, name, root};
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, MaybeNode, NewVolume, Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
+    Receipt, Scan, Sequence,
 };
 use crate::request::NewNode;
 use crate::types::{Attr, DirStat, Ino, Usage};
@@ -90,12 +90,31 @@ impl Engine for Failing {
         self.inner.scan(scan).chain(futures::stream::iter(end)).boxed()
     }
 
-    fn allocate(&self, sequence: Sequence, count: u64) -> BoxFuture<'_, Result<Range<u64>>> {
-        self.inner.allocate(sequence, count)
+    fn allocate<'a>(
+        &'a self,
+        sequence: Sequence,
+        count: u64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<std::ops::Range<u64>>> {
+        self.inner.allocate(sequence, count, line)
     }
 
-    fn claim(&self, job: Job, now: i64, gap_sec: i64) -> BoxFuture<'_, Result<bool>> {
-        self.inner.claim(job, now, gap_sec)
+    fn claim<'a>(
+        &'a self,
+        job: Job,
+        now: i64,
+        gap_sec: i64,
+        line: Option<&'a LogLine>,
+    ) -> BoxFuture<'a, Result<bool>> {
+        self.inner.claim(job, now, gap_sec, line)
+    }
+
+    fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
+        self.inner.read_log(after, max)
+    }
+
+    fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {
+        self.inner.trim_log(upto)
     }
 
     fn setting(&self) -> BoxFuture<'_, Result<Option<String>>> {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod budget;
+mod change_log;
 mod data;
 mod faults;
 mod links;

@@ -14,9 +14,9 @@ use crate::types::{Ino, Kind};
 const STEPS: usize = 300;
 
 /// Directories that stay; everything else happens in them.
-const DIRECTORIES: [&str; 3] = ["p", "q", "r"];
+pub(super) const DIRECTORIES: [&str; 3] = ["p", "q", "r"];
 
-async fn step(meta: &Meta, directories: &[Ino], random: &mut StdRng) -> Result<()> {
+pub(super) async fn step(meta: &Meta, directories: &[Ino], random: &mut StdRng) -> Result<()> {
     let names = ["a", "b", "c", "d"];
     let parent = directories[random.random_range(0..directories.len())];
     let other = directories[random.random_range(0..directories.len())];

@@ -64,7 +64,7 @@ async fn the_peer_accepts_our_volume_and_leaves_our_markers_alone() {
     let setting = SETTING.replace("/tmp/juicefs-meta-tests/", &format!("{bucket}/"));
     Format::parse(&setting).expect("a setting");
     engine.create_volume(&NewVolume { setting, ..volume() }).await.unwrap();
-    engine.allocate(crate::port::Sequence::Inode, 1024).await.unwrap();
+    engine.allocate(crate::port::Sequence::Inode, 1024, None).await.unwrap();
     create(&engine, Ino::ROOT, &name("hello"), Ino(2)).await.unwrap();
     let mut raw = server.raw().await;
     let markers: Vec<String> = raw.keys("Xop.*").await.unwrap();
@@ -170,7 +170,7 @@ async fn every_record_of_a_mounted_peer_is_understood() {
     assert_eq!(nodes.len(), 9, "root, trash, its hour, and six of ours");
 
     // What we write beside it is at once the peer's.
-    let ours = engine.allocate(crate::port::Sequence::Inode, 1).await.unwrap().start;
+    let ours = engine.allocate(crate::port::Sequence::Inode, 1, None).await.unwrap().start;
     create(&engine, dir.ino, &name("ours"), Ino(ours)).await.unwrap();
     assert_eq!(std::fs::metadata(mount.path("dir/ours")).unwrap().len(), 0);
     drop(mount);

@@ -34,27 +34,27 @@ async fn a_new_volume_is_three_records_and_no_counters() {
 async fn counters_hold_the_last_number_handed_out() {
     let server = Server::start();
     let engine = server.engine().await;
-    assert_eq!(engine.allocate(Sequence::Inode, 1024).await.unwrap(), 2..1025);
-    assert_eq!(engine.allocate(Sequence::Inode, 1024).await.unwrap(), 1025..2049);
-    assert_eq!(engine.allocate(Sequence::Slice, 4096).await.unwrap(), 1..4097);
-    assert_eq!(engine.allocate(Sequence::Slice, 4096).await.unwrap(), 4097..8193);
-    assert_eq!(engine.allocate(Sequence::Session, 1).await.unwrap(), 1..2);
-    assert_eq!(engine.allocate(Sequence::TrashDir, 1).await.unwrap(), 1..2);
+    assert_eq!(engine.allocate(Sequence::Inode, 1024, None).await.unwrap(), 2..1025);
+    assert_eq!(engine.allocate(Sequence::Inode, 1024, None).await.unwrap(), 1025..2049);
+    assert_eq!(engine.allocate(Sequence::Slice, 4096, None).await.unwrap(), 1..4097);
+    assert_eq!(engine.allocate(Sequence::Slice, 4096, None).await.unwrap(), 4097..8193);
+    assert_eq!(engine.allocate(Sequence::Session, 1, None).await.unwrap(), 1..2);
+    assert_eq!(engine.allocate(Sequence::TrashDir, 1, None).await.unwrap(), 1..2);
     let mut raw = server.raw().await;
     let counters: Vec<i64> = raw.mget(&["nextinode", "nextchunk", "nextsession", "nextTrash"]).await.unwrap();
     assert_eq!(counters, [2048, 8192, 1, 1]);
     let fresh = Server::start();
     let engine = fresh.engine().await;
-    assert_eq!(engine.allocate(Sequence::Inode, 1).await.unwrap(), 2..3, "the root is skipped");
+    assert_eq!(engine.allocate(Sequence::Inode, 1, None).await.unwrap(), 2..3, "the root is skipped");
 }
 
 #[tokio::test]
 async fn a_job_is_claimed_by_one_client_in_its_gap() {
     let server = Server::start();
     let engine = server.engine().await;
-    assert!(engine.claim(Job::CleanFiles, 10_000, 3240).await.unwrap());
-    assert!(!engine.claim(Job::CleanFiles, 10_000 + 3239, 3240).await.unwrap());
-    assert!(engine.claim(Job::CleanFiles, 10_000 + 3240, 3240).await.unwrap());
+    assert!(engine.claim(Job::CleanFiles, 10_000, 3240, None).await.unwrap());
+    assert!(!engine.claim(Job::CleanFiles, 10_000 + 3239, 3240, None).await.unwrap());
+    assert!(engine.claim(Job::CleanFiles, 10_000 + 3240, 3240, None).await.unwrap());
     let mut raw = server.raw().await;
     assert_eq!(raw.get::<_, i64>("lastCleanupFiles").await.unwrap(), 13240);
 }
