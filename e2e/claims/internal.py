@@ -105,9 +105,9 @@ def names(volume):
     volume.judge()
 
 
-# Of a runtime that is not ours, of what is not there yet (compaction, backup, write-back, the metadata calls' own
+# Of a runtime that is not ours, of what is not there yet (backup, write-back, the metadata calls' own
 # timers), and of blocks' read and write times, which we do not keep.
-NOT_THERE = ("juicefs_go_", "juicefs_compact_", "juicefs_last_", "juicefs_staging_", "juicefs_meta_ops_", "juicefs_blockcache_read_hist", "juicefs_blockcache_write_hist", "juicefs_subdir_info", "juicefs_process_network_")
+NOT_THERE = ("juicefs_go_", "juicefs_last_", "juicefs_staging_", "juicefs_meta_ops_", "juicefs_blockcache_read_hist", "juicefs_blockcache_write_hist", "juicefs_subdir_info", "juicefs_process_network_")
 
 
 def claims(world):

@@ -194,8 +194,9 @@ impl Meta {
         if self.claim(Job::CleanSlices, now_sec, HOURLY_GAP_SEC).await? {
             self.find_freed_slices().await?;
         }
-        if self.can_expire_trash().await? && self.claim(Job::CleanTrash, now_sec, HOURLY_GAP_SEC).await? {
+        if self.has_trash_root().await? && self.claim(Job::CleanTrash, now_sec, HOURLY_GAP_SEC).await? {
             self.empty_trash(self.trash_edge(now_sec)).await?;
+            self.release_delayed_slices(self.delayed_edge(now_sec)).await?;
         }
         Ok(())
     }

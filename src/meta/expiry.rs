@@ -1,4 +1,5 @@
-//! The trash is emptied: hourly directories past their days go, with all that is in them.
+//! The trash is emptied: hourly directories past their days go, with all that is in them, and the slices that were
+//! compacted away as long ago.
 
 use std::time::Instant;
 
@@ -66,18 +67,48 @@ impl Meta {
         Ok(removed)
     }
 
-    /// Whether this client may take the hourly turn at the trash. Slices that a stock client's compaction keeps
-    /// there are released by the same turn, and by stock clients only.
-    pub(crate) async fn can_expire_trash(&self) -> Result<bool> {
+    /// The moment (unix seconds) before which what compactions took out of lists is to go.
+    #[must_use]
+    pub fn delayed_edge(&self, now_sec: i64) -> i64 {
+        now_sec - 24 * 3600 * i64::from(self.format().trash_days)
+    }
+
+    /// Releases the slices that compactions took out of lists before `edge` (unix seconds); those that nobody refers
+    /// to any more go to the freed-slice sink. Returns how many were released.
+    ///
+    /// # Errors
+    /// As the engine's; what can't be released is logged and left.
+    pub async fn release_delayed_slices(&self, edge: i64) -> Result<u64> {
+        let started = Instant::now();
+        let mut released = 0;
+        let mut delayed = self.engine.scan(Scan::DelayedSlices);
+        while let Some(item) = delayed.try_next().await? {
+            let Item::DelayedSlices { id, deleted_at, slices } = item else { continue };
+            if deleted_at >= edge {
+                continue;
+            }
+            match self.release_delayed(id, deleted_at).await {
+                Ok(true) => released += slices.len() as u64,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(slice = id, %error, "what it took the place of stays until the next run");
+                }
+            }
+            if started.elapsed() > JOB_TIME_MAX {
+                break;
+            }
+        }
+        Ok(released)
+    }
+
+    /// Whether there is a trash to take the hourly turn at.
+    pub(crate) async fn has_trash_root(&self) -> Result<bool> {
         let got = self
             .ask(
                 |engine| async move { engine.read(&[Get::Node { ino: Ino::TRASH, hold: Hold::Peek }]).await },
             )
             .await?;
-        if !matches!(got[..], [Got::Node(Some(_))]) {
-            return Ok(false);
-        }
-        Ok(self.engine.scan(Scan::DelayedSlices).try_next().await?.is_none())
+        Ok(matches!(got[..], [Got::Node(Some(_))]))
     }
 
     async fn entries_of(&self, ino: Ino) -> Result<Vec<(Name, Edge)>> {

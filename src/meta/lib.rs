@@ -30,6 +30,7 @@ pub use ops::write_many::SLICES_MAX;
 pub use request::{
     MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs, WriteDone,
 };
+pub use rules::{Compaction, plan_compaction};
 pub use session::{SessionInfo, VolumeGoneSink};
 pub use types::{Attr, Caller, DirStat, Edge, Entry, Ino, Kind, Name, Slice, SliceId, Time, Usage};
 pub use url::{MetaUrl, RedisUrl, SqliteUrl};

@@ -56,6 +56,8 @@ pub enum Get {
     Sustained { sid: u64, ino: Ino },
     /// A side record; always held like `Guard` -> [`Got::Bytes`]
     Side { name: String },
+    /// Slices kept since a compaction, when they still are; always held like `Update` -> [`Got::SlicePairs`]
+    DelayedSlices { id: SliceId, deleted_at: i64 },
 }
 
 /// Answers in the order of the questions.
@@ -70,6 +72,7 @@ pub enum Got {
     Indexes(Vec<u32>),
     DirStat(Option<DirStat>),
     Session(Option<SessionRow>),
+    SlicePairs(Option<Vec<(SliceId, u32)>>),
     Ready,
 }
 
@@ -150,6 +153,26 @@ pub enum Change {
     DeleteChunk {
         ino: Ino,
         indx: u32,
+    },
+    /// Puts `now` in the place of a list's first records, which must still be exactly `was` (else `Conflict`); what
+    /// was appended behind them stays. The list was read with `Update`. References move apart.
+    ReplaceSlices {
+        ino: Ino,
+        indx: u32,
+        was: Vec<Slice>,
+        now: Vec<Slice>,
+    },
+    /// What a compaction took out of a list while trash is on, keyed by the slice it made: one pair for each record,
+    /// and each is one reference to release later.
+    InsertDelayedSlices {
+        id: SliceId,
+        deleted_at: i64,
+        slices: Vec<(SliceId, u32)>,
+    },
+    /// Forgets what was read as `Get::DelayedSlices`; its references are released apart.
+    DeleteDelayedSlices {
+        id: SliceId,
+        deleted_at: i64,
     },
     /// First reference to a new slice: a row of 1 on SQL, nothing elsewhere.
     TrackSlice {
@@ -254,6 +277,9 @@ impl Change {
             | Self::DeleteXattrs { .. }
             | Self::AppendSlice { .. }
             | Self::DeleteChunk { .. }
+            | Self::ReplaceSlices { .. }
+            | Self::InsertDelayedSlices { .. }
+            | Self::DeleteDelayedSlices { .. }
             | Self::TrackSlice { .. }
             | Self::ReleaseSlice { .. }
             | Self::ForgetSlice { .. }

@@ -133,6 +133,7 @@ impl Core {
                 Ready::Writes(writes, since) => {
                     match self.meta.write_slices(file.ino, &writes, since[0]).await {
                         Ok(done) => {
+                            self.compact_long_lists(file.ino, &writes, &done).await;
                             let mut state = file.state();
                             state.committed(&writes, &done, self.tick());
                             // Under the same lock: a read finds the bytes here or there.

@@ -1,5 +1,6 @@
 //! What reading and writing share: the rooms below, the files, the runtime for work that goes on after a call.
 
+use crate::background::compaction::Compactions;
 use crate::background::deletion::Deletions;
 use crate::config::VfsConfig;
 use crate::files::{File, Files};
@@ -18,6 +19,7 @@ pub(crate) struct Core {
     pub(crate) meta: Arc<Meta>,
     pub(crate) chunks: Arc<ChunkStore>,
     pub(crate) deletions: Arc<Deletions>,
+    pub(crate) compactions: Arc<Compactions>,
     pub(crate) config: VfsConfig,
     pub(crate) files: Files,
     pub(crate) metrics: Arc<Metrics>,

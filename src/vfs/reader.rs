@@ -4,6 +4,7 @@
 //! What memory has is answered without a wait. A piece whose objects are gone was compacted away by another
 //! client: the list is dropped and read again.
 
+use crate::background::compaction::{COMPACTED_FROM, Cause};
 use crate::core::Core;
 use crate::error::{Result, stale};
 use crate::files::File;
@@ -71,7 +72,7 @@ impl Core {
     }
 
     /// The pieces of `[off, off + len)`, from the remembered lists or fresh ones.
-    async fn pieces(&self, file: &File, off: u64, len: usize) -> Result<Vec<Placed>> {
+    async fn pieces(self: &Arc<Self>, file: &File, off: u64, len: usize) -> Result<Vec<Placed>> {
         let mut placed = Vec::new();
         let (mut at, end) = (off, off + len as u64);
         while at < end {
@@ -97,6 +98,9 @@ impl Core {
                     self.meta.getattr(file.ino).await.map_err(stale)?;
                 }
                 place(&list);
+                if list.records() >= COMPACTED_FROM {
+                    self.compact_soon(file.ino, indx, Cause::Read);
+                }
                 file.state().keep_list(indx, list, epoch);
             }
             at += u64::from(part);

@@ -1,6 +1,7 @@
 //! [`Vfs`]: the files of one mounted volume. Its operations are in `ops`, by what they work on.
 
 use crate::answer::{Attributes, Found};
+use crate::background::compaction::Compactions;
 use crate::background::deletion::Deletions;
 use crate::config::VfsConfig;
 use crate::core::Core;
@@ -27,7 +28,8 @@ use tokio::task::JoinHandle;
 /// How often the numbers that need the metadata are read for the metrics.
 const USAGE_PERIOD: Duration = Duration::from_secs(10);
 
-/// How long the end of a mount waits for deletions; the hourly scan and `gc` do the rest.
+/// How long the end of a mount waits for deletions, and for compactions to give up; the hourly scan and `gc` do the
+/// rest.
 const DELETIONS_MAX: Duration = Duration::from_secs(20);
 
 /// Files over metadata and slices. Every operation answers at once when memory can answer: its future is ready
@@ -48,12 +50,14 @@ impl Vfs {
         let metrics = Arc::new(Metrics::default());
         let deletions = Deletions::new(&meta, Arc::clone(&chunks), config.max_deletes);
         let specials = Specials::new(&config, &meta);
+        let compactions = Compactions::new(&chunks, config.read_only);
         let told = Told::new(config.attr_ttl);
         let core = Arc::new(Core {
             readahead: Arc::new(Semaphore::new(config.readahead_fetches.max(1))),
             meta,
             chunks,
             deletions,
+            compactions,
             config,
             files: Files::default(),
             metrics,
@@ -117,6 +121,7 @@ impl Vfs {
             task.abort();
         }
         self.core.invalidations.close();
+        let _ = tokio::time::timeout(DELETIONS_MAX, self.core.compactions.close()).await;
         // What was deleted just before the end would stay for an hour.
         let _ = tokio::time::timeout(DELETIONS_MAX, self.core.deletions.idle()).await;
         self.core.deletions.close().await;
@@ -128,6 +133,21 @@ impl Vfs {
         let dirty: Vec<_> = self.core.dirty_files.lock().values().cloned().collect();
         let flushes = dirty.iter().map(|file| self.core.flush(file));
         futures::future::join_all(flushes).await;
+    }
+
+    /// Makes a chunk's list as short as it gets, waiting for whoever is at it already; returns the bytes that were
+    /// copied for it.
+    ///
+    /// # Errors
+    /// EROFS on a mount that changes nothing; bytes that can't be read or stored: the chunk is then as it was.
+    pub async fn compact_chunk(&self, ino: Ino, indx: u32) -> Result<u64> {
+        self.check_writable()?;
+        self.core.compact_all(ino, indx).await
+    }
+
+    /// Waits until no compaction is under way.
+    pub async fn wait_for_compactions(&self) {
+        self.core.compactions.idle().await;
     }
 
     /// Waits until the slices that were freed so far are deleted.
@@ -238,6 +258,8 @@ fn add_sources(core: &Arc<Core>, handles: &Arc<Handles>, usage: &LastUsage) {
         }
         if let Some(core) = core.upgrade() {
             samples.put("slices_deleted", core.deletions.deleted() as f64);
+            let (compactions, bytes) = core.compactions.done();
+            samples.put_sum("compact_size_histogram_bytes", "", compactions, bytes as f64);
             put_store(samples, &core);
         }
     }));

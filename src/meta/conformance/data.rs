@@ -87,6 +87,73 @@ pub(super) async fn a_forgotten_slice_is_not_scanned_again(home: &Home) {
     assert_eq!(scan(engine, Scan::FreedSlices).await, []);
 }
 
+fn replace(was: &[Slice], now: &[Slice]) -> Change {
+    Change::ReplaceSlices { ino: Ino(5), indx: 0, was: was.to_vec(), now: now.to_vec() }
+}
+
+pub(super) async fn a_replaced_prefix_keeps_what_was_appended_behind(home: &Home) {
+    let engine = &**home.volume().await;
+    let list = [slice(1, 0, 5), slice(2, 5, 5), slice(3, 0, 10), slice(4, 9, 1)];
+    let appends = list.map(|slice| append(0, slice, false));
+    commit(engine, &[target(0)], &appends).await.expect("commits");
+    let held = [Get::Chunk { ino: Ino(5), indx: 0, hold: Hold::Update }];
+    let kept_and_new = [slice(1, 0, 5), slice(9, 0, 10)];
+    commit(engine, &held, &[replace(&list[..3], &kept_and_new)]).await.expect("commits");
+    assert_eq!(chunk(&*home.other, 0).await, [slice(1, 0, 5), slice(9, 0, 10), slice(4, 9, 1)]);
+    // The whole list, and an append that goes on as before.
+    let whole = chunk(engine, 0).await;
+    commit(engine, &held, &[replace(&whole, &[slice(10, 0, 10)])]).await.expect("commits");
+    let (_, receipt) =
+        commit(engine, &[target(0)], &[append(0, slice(11, 3, 3), false)]).await.expect("commits");
+    assert_eq!(receipt.slices_after_append, [2]);
+    assert_eq!(chunk(&*home.other, 0).await, [slice(10, 0, 10), slice(11, 3, 3)]);
+}
+
+pub(super) async fn a_prefix_that_changed_is_a_conflict(home: &Home) {
+    let engine = &**home.volume().await;
+    let list = [slice(1, 0, 5), slice(2, 5, 5)];
+    commit(engine, &[target(0)], &list.map(|slice| append(0, slice, false))).await.expect("commits");
+    let held = [Get::Chunk { ino: Ino(5), indx: 0, hold: Hold::Update }];
+    // Another compaction comes between the read and the commit.
+    let mut attempt = engine.begin(0).await.expect("begins");
+    let got = attempt.read(&held).await.expect("read");
+    assert_eq!(got, [Got::Slices(list.to_vec())]);
+    commit(&*home.other, &held, &[replace(&list, &[slice(3, 0, 10)])]).await.expect("commits");
+    let outcome = attempt.commit(&[replace(&list, &[slice(4, 0, 10)])]).await;
+    assert!(super::is_conflict(&outcome), "{outcome:?}");
+    assert_eq!(chunk(engine, 0).await, [slice(3, 0, 10)]);
+}
+
+pub(super) async fn delayed_slices_are_kept_until_they_are_released(home: &Home) {
+    let engine = &**home.volume().await;
+    let slices = vec![(3, 10), (4, 20), (3, 10)];
+    put(
+        engine,
+        &[
+            Change::TrackSlice { id: 3, size: 10 },
+            Change::InsertDelayedSlices { id: 9, deleted_at: 1000, slices: slices.clone() },
+        ],
+    )
+    .await;
+    let delayed = Get::DelayedSlices { id: 9, deleted_at: 1000 };
+    assert_eq!(get(&*home.other, delayed.clone()).await, Got::SlicePairs(Some(slices.clone())));
+    assert_eq!(
+        scan(&*home.other, Scan::DelayedSlices).await,
+        [Item::DelayedSlices { id: 9, deleted_at: 1000, slices }]
+    );
+    let release =
+        [Change::ReleaseSlice { id: 3, size: 10 }, Change::DeleteDelayedSlices { id: 9, deleted_at: 1000 }];
+    // Two that release: the second finds nothing.
+    let mut late = engine.begin(0).await.expect("begins");
+    late.read(std::slice::from_ref(&delayed)).await.expect("read");
+    let (_, receipt) = commit(&*home.other, std::slice::from_ref(&delayed), &release).await.expect("commits");
+    assert_eq!(receipt.slices_freed, [(3, 10)]);
+    let outcome = late.commit(&release).await;
+    assert!(super::is_conflict(&outcome), "{outcome:?}");
+    assert_eq!(get(engine, delayed).await, Got::SlicePairs(None));
+    assert_eq!(scan(engine, Scan::DelayedSlices).await, []);
+}
+
 pub(super) async fn usage_counts_before_and_after_the_flush(home: &Home) {
     let engine = &**home.volume().await;
     put(

@@ -61,6 +61,9 @@ macro_rules! every_engine {
         case!($home, data::existing_chunks_of_a_range_are_named);
         case!($home, data::a_deleted_chunk_frees_its_slices);
         case!($home, data::a_forgotten_slice_is_not_scanned_again);
+        case!($home, data::a_replaced_prefix_keeps_what_was_appended_behind);
+        case!($home, data::a_prefix_that_changed_is_a_conflict);
+        case!($home, data::delayed_slices_are_kept_until_they_are_released);
         case!($home, data::usage_counts_before_and_after_the_flush);
         case!($home, attempts::a_dropped_attempt_leaves_no_trace);
         case!($home, attempts::a_conflict_writes_nothing);

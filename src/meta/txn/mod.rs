@@ -25,7 +25,8 @@ use crate::meta::Meta;
 use crate::port::{Attempt, Change, Engine, Get, Got, Item, Receipt, Scan};
 use crate::types::{Attr, DirStat, Ino, Time};
 pub(crate) use rows::{
-    AppendTarget, ChunkOf, DirStatOf, EdgeOf, IsSustained, NodeOf, ParentsOf, Rows, SymlinkOf,
+    AppendTarget, ChunkOf, DelayedSlicesOf, DirStatOf, EdgeOf, IsSustained, NodeOf, ParentsOf, Rows,
+    SymlinkOf,
 };
 pub(crate) use stripes::Stripes;
 pub use waiting::DEADLINE;

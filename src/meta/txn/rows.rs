@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::port::{Get, Got, Hold};
-use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice};
+use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId};
 
 /// Rows asked for together: one, or a tuple of up to six.
 pub trait Rows: Send + Sync {
@@ -50,6 +50,8 @@ row!(ChunkOf(ino: Ino, indx: u32, hold: Hold) -> Vec<Slice>,
     Get::Chunk { ino: *ino, indx: *indx, hold: *hold }, Got::Slices(slices) => slices);
 row!(AppendTarget(ino: Ino, indx: u32) -> (), Get::AppendTarget { ino: *ino, indx: *indx }, Got::Ready => ());
 row!(DirStatOf(ino: Ino) -> Option<DirStat>, Get::DirStat { ino: *ino }, Got::DirStat(stat) => stat);
+row!(DelayedSlicesOf(id: SliceId, deleted_at: i64) -> Option<Vec<(SliceId, u32)>>,
+    Get::DelayedSlices { id: *id, deleted_at: *deleted_at }, Got::SlicePairs(pairs) => pairs);
 row!(IsSustained(sid: u64, ino: Ino) -> bool, Get::Sustained { sid: *sid, ino: *ino }, Got::Flag(flag) => flag);
 
 fn answer<R: Row>(got: Option<Got>) -> Result<R::Value> {

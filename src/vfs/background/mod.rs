@@ -1,3 +1,4 @@
 //! Work that nobody waits for.
 
+pub(crate) mod compaction;
 pub(crate) mod deletion;

@@ -214,7 +214,8 @@ fn hold_of(get: &Get) -> Hold {
         | Get::Parents { .. }
         | Get::Sustained { .. }
         | Get::DeletedFile { .. }
-        | Get::Side { .. } => Hold::Guard,
+        | Get::Side { .. }
+        | Get::DelayedSlices { .. } => Hold::Guard,
         Get::Symlink { .. }
         | Get::AppendTarget { .. }
         | Get::Chunks { .. }

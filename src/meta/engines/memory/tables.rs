@@ -19,6 +19,8 @@ pub(super) struct Tables {
     chunks: BTreeMap<(Ino, u32), Vec<Slice>>,
     /// True counts; 0 or less = the objects wait for their deletion.
     slice_refs: BTreeMap<(SliceId, u32), i64>,
+    /// By the slice that took their place, and when.
+    delayed_slices: BTreeMap<(SliceId, i64), Vec<(SliceId, u32)>>,
     pub(super) dir_stats: HashMap<Ino, DirStat>,
     sustained: BTreeSet<(u64, Ino)>,
     deleted_files: BTreeMap<(Ino, u64), i64>,
@@ -59,6 +61,9 @@ impl Tables {
             Get::DeletedFile { ino, length } => Got::Flag(self.deleted_files.contains_key(&(*ino, *length))),
             Get::Side { name } => Got::Bytes(self.sides.get(name).cloned()),
             Get::Sustained { sid, ino } => Got::Flag(self.sustained.contains(&(*sid, *ino))),
+            Get::DelayedSlices { id, deleted_at } => {
+                Got::SlicePairs(self.delayed_slices.get(&(*id, *deleted_at)).cloned())
+            }
         }
     }
 
@@ -97,6 +102,12 @@ impl Tables {
                     let held =
                         edges.insert((*parent, name), None).unwrap_or_else(|| self.edge(*parent, name));
                     held == Some(*was)
+                }
+                Change::ReplaceSlices { ino, indx, was, .. } => {
+                    self.chunks.get(&(*ino, *indx)).is_some_and(|list| list.starts_with(was))
+                }
+                Change::DeleteDelayedSlices { id, deleted_at } => {
+                    self.delayed_slices.contains_key(&(*id, *deleted_at))
                 }
                 _ => true,
             };
@@ -144,13 +155,23 @@ impl Tables {
             Change::DeleteChunk { ino, indx } => {
                 self.chunks.remove(&(*ino, *indx));
             }
+            Change::ReplaceSlices { ino, indx, was, now } => {
+                let list = self.chunks.entry((*ino, *indx)).or_default();
+                list.splice(..was.len().min(list.len()), now.iter().copied());
+            }
+            Change::InsertDelayedSlices { id, deleted_at, slices } => {
+                self.delayed_slices.insert((*id, *deleted_at), slices.clone());
+            }
+            Change::DeleteDelayedSlices { id, deleted_at } => {
+                self.delayed_slices.remove(&(*id, *deleted_at));
+            }
             Change::TrackSlice { id, size } => {
                 self.slice_refs.insert((*id, *size), 1);
             }
             Change::ReleaseSlice { id, size } => {
                 let refs = self.slice_refs.entry((*id, *size)).or_insert(1);
                 *refs -= 1;
-                if *refs <= 0 {
+                if *refs <= 0 && !receipt.slices_freed.contains(&(*id, *size)) {
                     receipt.slices_freed.push((*id, *size));
                 }
             }
@@ -281,7 +302,12 @@ impl Tables {
                 self.chunks.range((*ino, 0)..=(*ino, u32::MAX)).map(chunk).collect()
             }
             Scan::Chunks { ino: None } => self.chunks.iter().map(chunk).collect(),
-            Scan::DelayedSlices => Vec::new(),
+            Scan::DelayedSlices => {
+                let item = |((id, deleted_at), slices): (&(SliceId, i64), &Vec<(SliceId, u32)>)| {
+                    Item::DelayedSlices { id: *id, deleted_at: *deleted_at, slices: slices.clone() }
+                };
+                self.delayed_slices.iter().map(item).collect()
+            }
             Scan::FreedSlices => {
                 let freed = self.slice_refs.iter().filter(|(_, refs)| **refs <= 0);
                 freed.map(|((id, size), _)| Item::FreedSlice { id: *id, size: *size }).collect()

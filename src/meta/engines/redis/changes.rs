@@ -151,22 +151,14 @@ impl Writes {
             }
             Change::DeleteSymlink { ino } => self.delete(keys::symlink(*ino)),
             Change::DeleteXattrs { ino } => self.delete(keys::xattrs(*ino)),
-            Change::AppendSlice { ino, indx, slice, only_existing } => {
-                let key = keys::chunk(*ino, *indx);
-                let name = if *only_existing { "RPUSHX" } else { "RPUSH" };
-                self.command(name).arg(&key).arg(&packed::encode_slice(*slice)[..]);
-                self.tell(Telling::Appended { key });
-            }
-            Change::DeleteChunk { ino, indx } => self.delete(keys::chunk(*ino, *indx)),
-            // Absent = one reference.
-            Change::TrackSlice { .. } => {}
-            Change::ReleaseSlice { id, size } => {
-                self.command("HINCRBY").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size)).arg(-1);
-                self.tell(Telling::Released { id: *id, size: *size });
-            }
-            Change::ForgetSlice { id, size } => {
-                self.command("HDEL").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size));
-            }
+            Change::AppendSlice { .. }
+            | Change::DeleteChunk { .. }
+            | Change::ReplaceSlices { .. }
+            | Change::InsertDelayedSlices { .. }
+            | Change::DeleteDelayedSlices { .. }
+            | Change::TrackSlice { .. }
+            | Change::ReleaseSlice { .. }
+            | Change::ForgetSlice { .. } => self.write_slices(change),
             Change::AddUsage { space, inodes } => {
                 for (key, amount) in [(keys::USED_SPACE, *space), (keys::TOTAL_INODES, *inodes)] {
                     if amount != 0 {
@@ -196,6 +188,46 @@ impl Writes {
                 self.command("HDEL").arg(keys::SIDES).arg(name);
             }
             _ => self.write_session(change, before),
+        }
+    }
+
+    /// Lists of chunks, and references to what they name.
+    fn write_slices(&mut self, change: &Change) {
+        match change {
+            Change::AppendSlice { ino, indx, slice, only_existing } => {
+                let key = keys::chunk(*ino, *indx);
+                let name = if *only_existing { "RPUSHX" } else { "RPUSH" };
+                self.command(name).arg(&key).arg(&packed::encode_slice(*slice)[..]);
+                self.tell(Telling::Appended { key });
+            }
+            Change::DeleteChunk { ino, indx } => self.delete(keys::chunk(*ino, *indx)),
+            // What the list holds was watched since it was read; the same commands as the peer's.
+            Change::ReplaceSlices { ino, indx, was, now } => {
+                let key = keys::chunk(*ino, *indx);
+                self.command("LTRIM").arg(&key).arg(was.len()).arg(-1);
+                let command = self.command("LPUSH").arg(&key);
+                for slice in now.iter().rev() {
+                    command.arg(&packed::encode_slice(*slice)[..]);
+                }
+            }
+            Change::InsertDelayedSlices { id, deleted_at, slices } => {
+                let field = keys::delayed(*id, *deleted_at);
+                let record = packed::encode_slice_pairs(slices);
+                self.command("HSET").arg(keys::DELAYED_SLICES).arg(field).arg(record);
+            }
+            Change::DeleteDelayedSlices { id, deleted_at } => {
+                self.command("HDEL").arg(keys::DELAYED_SLICES).arg(keys::delayed(*id, *deleted_at));
+            }
+            // Absent = one reference.
+            Change::TrackSlice { .. } => {}
+            Change::ReleaseSlice { id, size } => {
+                self.command("HINCRBY").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size)).arg(-1);
+                self.tell(Telling::Released { id: *id, size: *size });
+            }
+            Change::ForgetSlice { id, size } => {
+                self.command("HDEL").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size));
+            }
+            other => unreachable!("{other:?} is written by `write`"),
         }
     }
 

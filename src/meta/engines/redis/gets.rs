@@ -85,6 +85,10 @@ impl<'g> Questions<'g> {
             Get::Sustained { sid, ino } => {
                 self.command("SISMEMBER").arg(keys::sustained(*sid)).arg(ino.0);
             }
+            Get::DelayedSlices { id, deleted_at } => {
+                self.watch(Hold::Update, || keys::DELAYED_SLICES.to_owned());
+                self.command("HGET").arg(keys::DELAYED_SLICES).arg(keys::delayed(*id, *deleted_at));
+            }
         }
     }
 
@@ -137,6 +141,13 @@ impl<'g> Questions<'g> {
                 Get::DirStat { ino } => Got::DirStat(dir_stat(*ino, replies)?),
                 Get::Session { sid } => Got::Session(session(*sid, replies)?),
                 Get::DeletedFile { .. } => Got::Flag(replies.bytes()?.is_some()),
+                Get::DelayedSlices { .. } => {
+                    let pairs = |record: Vec<u8>| {
+                        let decoded = packed::decode_slice_pairs(&record);
+                        decoded.map_err(|cause| cause.of(keys::DELAYED_SLICES))
+                    };
+                    Got::SlicePairs(replies.bytes()?.map(pairs).transpose()?)
+                }
             });
         }
         Ok(answers)

@@ -112,6 +112,10 @@ pub(super) fn parse_slice_ref(field: &[u8]) -> Option<(SliceId, u32)> {
 }
 
 /// Field of `delSlices`: slice id and unix seconds.
+pub(super) fn delayed(id: SliceId, deleted_at: i64) -> String {
+    format!("{id}_{deleted_at}")
+}
+
 pub(super) fn parse_delayed(field: &[u8]) -> Option<(SliceId, i64)> {
     pair(field, b'_')
 }

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 
 use super::connection::Conn;
-use super::read::int;
+use super::read::{self, int};
 use super::rows::split_time;
 use super::{log, side};
 use crate::engines::packed;
@@ -55,6 +55,16 @@ pub(super) fn make(conn: &Conn, changes: &[Change]) -> Result<(Receipt, Usage)> 
             Change::Log(line) => log::append(conn, &line.text(&receipt.slices_after_append))?,
             Change::PutSide { name, value } => side::put(conn, name, value)?,
             Change::DeleteSide { name } => side::delete(conn, name)?,
+            Change::ReplaceSlices { ino, indx, was, now } => replace(conn, *ino, *indx, was, now)?,
+            Change::InsertDelayedSlices { id, deleted_at, slices } => {
+                conn.statement("INSERT INTO jfs_delslices (chunkid, deleted, slices) VALUES (?1, ?2, ?3)")?
+                    .execute(params![int(*id), deleted_at, packed::encode_slice_pairs(slices)])?;
+            }
+            Change::DeleteDelayedSlices { id, deleted_at } => {
+                let mut statement =
+                    conn.statement("DELETE FROM jfs_delslices WHERE chunkid = ?1 AND deleted = ?2")?;
+                one(statement.execute([int(*id), *deleted_at])?)?;
+            }
             Change::TrackSlice { id, size } => track(conn, *id, *size)?,
             Change::ForgetSlice { id, size } => {
                 conn.statement("DELETE FROM jfs_chunk_ref WHERE chunkid = ?1 AND size = ?2 AND refs <= 0")?
@@ -217,6 +227,14 @@ fn append(conn: &Conn, ino: Ino, indx: u32, slice: Slice, only_existing: bool) -
     // A RETURNING statement is done only when it has been stepped to its end.
     while rows.next()?.is_some() {}
     Ok(u32::try_from(length / packed::SLICE_BYTES as i64).unwrap_or(u32::MAX))
+}
+
+fn replace(conn: &Conn, ino: Ino, indx: u32, was: &[Slice], now: &[Slice]) -> Result<()> {
+    let list = read::chunk(conn, ino, indx)?;
+    let Some(behind) = list.strip_prefix(was) else { return Err(Error::Conflict) };
+    let record = packed::encode_slices(&[now, behind].concat());
+    let mut statement = conn.statement("UPDATE jfs_chunk SET slices = ?3 WHERE inode = ?1 AND indx = ?2")?;
+    one(statement.execute(params![int(ino.0), indx, record])?)
 }
 
 fn track(conn: &Conn, id: SliceId, size: u32) -> Result<()> {

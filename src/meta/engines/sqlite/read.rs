@@ -78,6 +78,12 @@ pub(super) fn answer(conn: &Conn, get: &Get) -> Result<Got> {
             "SELECT 1 FROM jfs_sustained WHERE sid = ?1 AND inode = ?2",
             &[int(*sid), int(ino.0)],
         )?),
+        Get::DelayedSlices { id, deleted_at } => {
+            let mut statement =
+                conn.statement("SELECT slices FROM jfs_delslices WHERE chunkid = ?1 AND deleted = ?2")?;
+            let mut rows = statement.query([int(*id), *deleted_at])?;
+            Got::SlicePairs(rows.next()?.map(|row| rows::slice_pairs(row, 0, *id)).transpose()?)
+        }
     })
 }
 
@@ -90,7 +96,8 @@ pub(super) fn is_held(get: &Get) -> bool {
         | Get::Session { .. }
         | Get::DeletedFile { .. }
         | Get::Sustained { .. }
-        | Get::Side { .. } => true,
+        | Get::Side { .. }
+        | Get::DelayedSlices { .. } => true,
         Get::Parents { .. } | Get::Symlink { .. } | Get::AppendTarget { .. } | Get::DirStat { .. } => false,
     }
 }
@@ -136,7 +143,7 @@ pub(super) fn lookup(conn: &Conn, parent: Ino, name: &Name) -> Result<Option<(Ed
     Ok(Some((edge, rows::attr(row, 2, edge.ino)?)))
 }
 
-fn chunk(conn: &Conn, ino: Ino, indx: u32) -> Result<Vec<Slice>> {
+pub(super) fn chunk(conn: &Conn, ino: Ino, indx: u32) -> Result<Vec<Slice>> {
     let mut statement = conn.statement("SELECT slices FROM jfs_chunk WHERE inode = ?1 AND indx = ?2")?;
     let mut rows = statement.query([int(ino.0), i64::from(indx)])?;
     match rows.next()? {

@@ -4,8 +4,9 @@
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
+use crate::engines::packed;
 use crate::error::{Error, Result};
-use crate::types::{Attr, Edge, Ino, Kind, Name, Time};
+use crate::types::{Attr, Edge, Ino, Kind, Name, SliceId, Time};
 
 /// Columns in the order [`attr`] reads them; `n.` names the table.
 pub(super) const NODE_COLUMNS: &str = "n.type, n.flags, n.mode, n.uid, n.gid, n.atime, n.mtime, n.ctime, n.atimensec, \
@@ -91,6 +92,11 @@ pub(super) fn bytes<'a>(row: &'a Row<'_>, at: usize) -> Result<&'a [u8]> {
         ValueRef::Null => Ok(&[]),
         _ => Err(Error::Corrupt { record: ROW.to_owned(), cause: "a number where bytes belong".to_owned() }),
     }
+}
+
+/// The delayed slices that `id` took the place of.
+pub(super) fn slice_pairs(row: &Row<'_>, at: usize, id: SliceId) -> Result<Vec<(SliceId, u32)>> {
+    packed::decode_slice_pairs(bytes(row, at)?).map_err(|cause| cause.of(format!("delayed slices of {id}")))
 }
 
 #[cfg(test)]

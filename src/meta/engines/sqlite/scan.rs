@@ -8,7 +8,6 @@ use super::connection::Conn;
 use super::read::{int, slices};
 use super::rows::{self, NODE_COLUMNS};
 use super::side;
-use crate::engines::packed;
 use crate::error::{Result, or_damage};
 use crate::port::{Item, Scan, SessionRow};
 use crate::types::{Ino, Name};
@@ -140,9 +139,7 @@ fn item(scan: &Scan, row: &rusqlite::Row<'_>) -> Result<Item> {
         }
         Scan::DelayedSlices => {
             let id = number(0)?;
-            let pairs = packed::decode_slice_pairs(rows::bytes(row, 2)?);
-            let slices = pairs.map_err(|cause| cause.of(format!("delayed slices of {id}")))?;
-            Item::DelayedSlices { id, deleted_at: row.get(1)?, slices }
+            Item::DelayedSlices { id, deleted_at: row.get(1)?, slices: rows::slice_pairs(row, 2, id)? }
         }
         Scan::FreedSlices => Item::FreedSlice { id: number(0)?, size: row.get(1)? },
         Scan::Sides => Item::Side { name: row.get(0)?, value: Bytes::copy_from_slice(rows::bytes(row, 1)?) },

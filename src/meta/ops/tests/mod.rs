@@ -3,6 +3,7 @@
 mod audit;
 mod budget;
 mod change_log;
+mod compact;
 mod data;
 mod faults;
 mod links;

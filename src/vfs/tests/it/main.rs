@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what failed by failing")]
 
 mod coherence;
+mod compaction;
 mod failures;
 mod listing;
 mod model;

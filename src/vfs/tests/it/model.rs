@@ -26,6 +26,8 @@ enum Op {
         len: u64,
     },
     Fsync,
+    /// The other client makes the lists short.
+    Compact,
     /// The file is closed and the other client goes on.
     Switch,
     Stat,
@@ -47,6 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => place().prop_map(|size| Op::Truncate { size }),
         1 => (place(), 1u64..200_000).prop_map(|(off, len)| Op::Punch { off, len }),
         1 => Just(Op::Fsync),
+        2 => Just(Op::Compact),
         1 => Just(Op::Switch),
         1 => Just(Op::Stat),
     ]
@@ -117,6 +120,11 @@ async fn run(ops: &[Op]) {
                 model.0[from.min(end)..to.min(end)].fill(0);
             }
             Op::Fsync => client.vfs.fsync(handle.0, handle.1).await.unwrap(),
+            Op::Compact => {
+                for indx in 0..2 {
+                    clients[1 - turn].vfs.compact_chunk(handle.0, indx).await.unwrap();
+                }
+            }
             Op::Switch => {
                 client.close(handle).await;
                 client.close(appender).await;
