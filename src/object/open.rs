@@ -3,7 +3,7 @@
 use juicefs_base::SecretString;
 use std::sync::Arc;
 
-use crate::backends::{file::FileStore, s3};
+use crate::backends::{dal, file::FileStore, s3};
 use crate::error::{Error, Result};
 use crate::layers::encrypt::{Encrypted, Encryption, VolumeKey};
 use crate::layers::meter::{Metered, Traffic};
@@ -40,7 +40,7 @@ pub struct StoreSpec {
 }
 
 impl StoreSpec {
-    fn warn_of_class(&self) {
+    pub(crate) fn warn_of_class(&self) {
         let storage = &self.storage;
         if !self.storage_class.is_empty() {
             tracing::warn!(
@@ -87,7 +87,10 @@ async fn open_bucket(spec: &StoreSpec) -> Result<Arc<dyn Store>> {
             spec.warn_of_class();
             Ok(Arc::new(FileStore::new(&spec.bucket)?))
         }
-        other => Err(Error::BadSpec(storages::refusal(other))),
+        other => match dal::open(spec)? {
+            Some(store) => Ok(Arc::new(store)),
+            None => Err(Error::BadSpec(storages::refusal(other))),
+        },
     }
 }
 

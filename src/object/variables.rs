@@ -11,9 +11,19 @@ impl StoreVariables {
     /// Opens a volume's private key.
     pub const RSA_PASSPHRASE: &str = "JFS_RSA_PASSPHRASE";
 
+    /// Account, key and address of Azure Blob; wins over the keys of the setting.
+    pub const AZURE_CONNECTION_STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
+    /// The file with Google's credentials.
+    pub const GOOGLE_CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+    /// A server in the place of Google's, which asks for no credentials.
+    pub const GOOGLE_EMULATOR: &str = "STORAGE_EMULATOR_HOST";
+
     /// Every name that a store may ask for.
     pub const NAMES: &[&str] = &[
         Self::RSA_PASSPHRASE,
+        Self::AZURE_CONNECTION_STRING,
+        Self::GOOGLE_CREDENTIALS,
+        Self::GOOGLE_EMULATOR,
         "EOS_ACCESS_KEY",
         "EOS_SECRET_KEY",
         "MINIO_ACCESS_KEY",

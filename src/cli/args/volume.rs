@@ -50,8 +50,9 @@ pub(crate) const FSCK_EXAMPLES: &str = "Examples:
 /// Where data is, for `format` and `config`. Absent flags leave the setting as it is.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct StoreFlags {
-    /// Type of the object store: file, s3 or a service that speaks S3 (minio, wasabi, scw, space, eos, oos) [default for
-    /// a new volume: file]
+    /// Type of the object store: file; s3 or a service that speaks it (minio, wasabi, scw, space, eos, oos); wasb (Azure
+    /// Blob: AZURE_STORAGE_CONNECTION_STRING or account and key); gs (Google: GOOGLE_APPLICATION_CREDENTIALS); webdav
+    /// [default for a new volume: file]
     #[arg(long, value_name = "TYPE")]
     pub storage: Option<String>,
     /// URL of the bucket, or a directory [default for a new volume: /var/jfs]

@@ -3,8 +3,9 @@
 mod cases;
 mod servers;
 
+use juicefs_base::ExposeSecret;
 use juicefs_object::layers::prefix::Prefixed;
-use juicefs_object::{RetryPolicy, Store, StoreSpec, open, open_volume_store};
+use juicefs_object::{RetryPolicy, Store, StoreSpec, StoreVariables, open, open_volume_store};
 use std::sync::Arc;
 
 async fn file_store(folder: &tempfile::TempDir) -> Arc<dyn Store> {
@@ -61,7 +62,7 @@ async fn encryption_keeps_every_promise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_keeps_every_promise() {
-    let server = servers::S3Server::start();
+    let server = servers::StoreServer::s3();
     let spec = server.spec("promises");
     let store = open(&spec).await.expect("spec");
     store.create_bucket().await.expect("create");
@@ -82,6 +83,64 @@ async fn s3_keeps_every_promise() {
         "{error}"
     );
     assert!(!error.to_string().contains("wrong"), "{error}");
+}
+
+/// The promises on a bucket, with the volume's layers, and what a missing bucket and a wrong credential are called.
+async fn service_keeps_every_promise(server: &servers::StoreServer, wrong: impl FnOnce(&mut StoreSpec)) {
+    let spec = server.spec("promises");
+    let store = open(&spec).await.expect("spec");
+    store.create_bucket().await.expect("it is there");
+    cases::all(store).await;
+    cases::all(open_volume_store(&spec, "vol", RetryPolicy::default()).await.expect("store")).await;
+    let mut refused = spec.clone();
+    wrong(&mut refused);
+    let error = open(&refused).await.expect("spec").put("k", "v".into()).await.expect_err("refused");
+    assert!(matches!(error, juicefs_object::Error::PermissionDenied { .. }), "{error}");
+    assert!(!error.to_string().contains("canary"), "{error}");
+}
+
+async fn a_missing_bucket_is_called_so(server: &servers::StoreServer) {
+    let missing = open(&server.spec("missing")).await.expect("spec");
+    for error in [
+        missing.put("k", "v".into()).await.expect_err("no bucket"),
+        missing.create_bucket().await.expect_err("no bucket"),
+    ] {
+        assert!(matches!(error, juicefs_object::Error::NoBucket { .. }), "{error}");
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_keeps_every_promise() {
+    let server = servers::StoreServer::azure("promises");
+    service_keeps_every_promise(&server, |spec| {
+        let text = spec.variables.get(StoreVariables::AZURE_CONNECTION_STRING).expect("its own").clone();
+        spec.variables = StoreVariables::collect(|name| {
+            let text = text.expose_secret().replace("Eby8", "AAAA");
+            (name == StoreVariables::AZURE_CONNECTION_STRING).then(|| text.into())
+        });
+    })
+    .await;
+    a_missing_bucket_is_called_so(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_keeps_every_promise() {
+    let server = servers::StoreServer::google("promises");
+    let spec = server.spec("promises");
+    cases::all(open(&spec).await.expect("spec")).await;
+    cases::all(open_volume_store(&spec, "vol", RetryPolicy::default()).await.expect("store")).await;
+    a_missing_bucket_is_called_so(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webdav_keeps_every_promise() {
+    let server = servers::StoreServer::webdav();
+    service_keeps_every_promise(&server, |spec| spec.secret_key = Some("canary".to_owned().into())).await;
+    let store = open(&server.spec("")).await.expect("spec");
+    store.put("folder/inside", "kept".into()).await.expect("put");
+    store.delete("folder/").await.expect("nothing to do");
+    assert_eq!(store.get("folder/inside", None).await.expect("still there"), "kept");
 }
 
 #[tokio::test]
