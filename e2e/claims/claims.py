@@ -1,6 +1,6 @@
 """Every claim on volumes of its own, some at a time. Ends in "N passed, N failed"."""
 import concurrent.futures, os, sys, time, traceback
-import change_log, compaction, internal, limits, mounts, objects, records, refusals, stores
+import change_log, compaction, garbage, internal, limits, mounts, objects, records, refusals, stores
 from volume import Scratch, World
 
 AT_ONCE = 4
@@ -23,7 +23,7 @@ def main(wanted):
         world = World(folder)
         try:
             # The long ones first.
-            found = [claim for module in (mounts, refusals, records, change_log, compaction, limits, internal, stores, objects) for claim in module.claims(world)]
+            found = [claim for module in (mounts, refusals, records, change_log, compaction, garbage, limits, internal, stores, objects) for claim in module.claims(world)]
             found = [(name, claim) for name, claim in found if not wanted or any(word in name for word in wanted)]
             with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
                 passed = sum(pool.map(lambda claim: tried(*claim), found))

@@ -14,7 +14,7 @@ use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold, Item, Job, Scan};
-use crate::txn::{ChunkOf, Operation, Txn, now};
+use crate::txn::{ChunkOf, NodeOf, Operation, Txn, now};
 use crate::types::{CHUNK_BYTES, Ino, SliceId};
 
 /// Stale sessions cleaned in one go, as the peer does.
@@ -153,6 +153,22 @@ impl Meta {
         Ok(cleaned)
     }
 
+    /// Waits until the data of files deleted so far is removed, or left to [`Self::clean_deleted_files`].
+    pub async fn wait_for_deleted_files(&self) {
+        let everything = u32::try_from(crate::meta::DELETIONS_MAX).unwrap_or(u32::MAX);
+        // Nobody closes the semaphore.
+        let _ = self.deletions.acquire_many(everything).await;
+    }
+
+    /// Removes the list of a chunk whose file is gone; false when it has an owner, or is gone itself.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn delete_orphan_chunk(&self, ino: Ino, indx: u32) -> Result<bool> {
+        self.check_writable()?;
+        self.transact(&DeleteOrphan { ino, indx }).await
+    }
+
     /// Hands every slice without references to the sink again.
     ///
     /// # Errors
@@ -256,6 +272,36 @@ impl Operation for DeleteChunk {
             txn.change(Change::ReleaseSlice { id: slice.id, size: slice.size });
         }
         Ok(())
+    }
+}
+
+/// As [`DeleteChunk`], if the file has no node any more. Numbers of inodes are never used twice, so it never will.
+struct DeleteOrphan {
+    ino: Ino,
+    indx: u32,
+}
+
+impl Operation for DeleteOrphan {
+    type Output = bool;
+    const NAME: &'static str = "delete_orphan_chunk";
+    const FLUSHES: u32 = 2;
+
+    fn contends_on(&self) -> [Option<Ino>; 2] {
+        [Some(self.ino), None]
+    }
+
+    async fn run(&self, txn: &mut Txn<'_>) -> Result<bool> {
+        let Self { ino, indx } = *self;
+        let (node, slices) = txn.read((NodeOf(ino, Hold::Guard), ChunkOf(ino, indx, Hold::Guard))).await?;
+        if node.is_some() || slices.is_empty() {
+            return Ok(false);
+        }
+        txn.change(Change::DeleteChunk { ino, indx });
+        txn.log(&Entry::DelChunk { ino, indx });
+        for slice in slices.iter().filter(|slice| slice.id > 0) {
+            txn.change(Change::ReleaseSlice { id: slice.id, size: slice.size });
+        }
+        Ok(true)
     }
 }
 

@@ -26,6 +26,7 @@ mod vfs;
 mod writer;
 
 pub use answer::{Attributes, Created, Found, Line, Opened};
+pub use background::compaction::Compacted;
 pub use config::VfsConfig;
 pub use error::{Error, Result};
 pub use invalidate::Invalidate;

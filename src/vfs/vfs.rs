@@ -1,7 +1,7 @@
 //! [`Vfs`]: the files of one mounted volume. Its operations are in `ops`, by what they work on.
 
 use crate::answer::{Attributes, Found};
-use crate::background::compaction::Compactions;
+use crate::background::compaction::{Compacted, Compactions};
 use crate::background::deletion::Deletions;
 use crate::config::VfsConfig;
 use crate::core::Core;
@@ -135,14 +135,19 @@ impl Vfs {
         futures::future::join_all(flushes).await;
     }
 
-    /// Makes a chunk's list as short as it gets, waiting for whoever is at it already; returns the bytes that were
-    /// copied for it.
+    /// Makes a chunk's list as short as it gets, waiting for whoever is at it already.
     ///
     /// # Errors
     /// EROFS on a mount that changes nothing; bytes that can't be read or stored: the chunk is then as it was.
-    pub async fn compact_chunk(&self, ino: Ino, indx: u32) -> Result<u64> {
+    pub async fn compact_chunk(&self, ino: Ino, indx: u32) -> Result<Compacted> {
         self.check_writable()?;
         self.core.compact_all(ino, indx).await
+    }
+
+    /// Slices whose objects this mount has deleted so far.
+    #[must_use]
+    pub fn deleted_slices(&self) -> u64 {
+        self.core.deletions.deleted()
     }
 
     /// Waits until no compaction is under way.

@@ -7,6 +7,10 @@ pub enum Error {
     #[error(transparent)]
     Meta(#[from] juicefs_meta::Error),
     #[error(transparent)]
+    Chunk(#[from] juicefs_chunk::Error),
+    #[error(transparent)]
+    Vfs(#[from] juicefs_vfs::Error),
+    #[error(transparent)]
     Object(#[from] juicefs_object::Error),
     /// A setting that a volume keeps for ever would have to change.
     #[error(

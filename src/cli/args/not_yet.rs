@@ -24,8 +24,6 @@ const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
     ("config", "user-group-quota", None, false),
     ("config", "tier", None, true),
     ("status", "more", Some('m'), false),
-    ("gc", "compact", None, false),
-    ("gc", "delete", None, false),
     ("fsck", "path", None, true),
     ("fsck", "repair", None, false),
     ("fsck", "recursive", Some('r'), false),

@@ -42,6 +42,12 @@ pub(crate) const STATUS_EXAMPLES: &str = "Examples:
 pub(crate) const GC_EXAMPLES: &str = "Examples:
   # Look only; nothing is changed
   juicefs gc redis://localhost
+
+  # Files with many small writes read faster afterwards
+  juicefs gc redis://localhost --compact
+
+  # Take less space in the bucket
+  juicefs gc redis://localhost --delete
   juicefs gc redis://localhost --json | jq .leaked";
 
 pub(crate) const FSCK_EXAMPLES: &str = "Examples:
@@ -187,9 +193,15 @@ pub(crate) struct StatusArgs {
 pub(crate) struct GcArgs {
     /// Address of the metadata engine
     pub meta_url: String,
-    /// Accepted for scripts of the peer; a dry run needs no threads
-    #[arg(short = 'p', long, value_name = "N", default_value_t = 10, hide = true)]
-    pub threads: u32,
+    /// Make chunks of many small slices into few large ones
+    #[arg(long)]
+    pub compact: bool,
+    /// Delete leaked objects, what is past its days in the trash, and what deleted files left
+    #[arg(long)]
+    pub delete: bool,
+    /// Compactions and deletions at the same time
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 10)]
+    pub threads: usize,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

@@ -7,19 +7,31 @@ use super::{meta_url, say, storage_access};
 use crate::args::{FsckArgs, GcArgs};
 use crate::environment::{self, Environment};
 use crate::progress::Bars;
+use juicefs_volume::{CompactedNow, GcRequest};
 
 pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let url = meta_url(&args.meta_url, environment)?;
     let bars = Bars::on_terminal();
-    let report =
-        juicefs_volume::gc(&url, &storage_access(environment), environment::gc_skipped_age(), bars.as_ref())
-            .await?;
+    let request = GcRequest {
+        delete: args.delete,
+        compact: args.compact,
+        threads: args.threads,
+        skipped_age: environment::gc_skipped_age(),
+    };
+    let report = juicefs_volume::gc(&url, &storage_access(environment), &request, bars.as_ref()).await?;
     drop(bars);
     if args.json {
         say(&serde_json::to_string_pretty(&report).context("report")?);
         return Ok(ExitCode::SUCCESS);
     }
+    if args.compact {
+        let CompactedNow { chunks, slices, bytes } = report.compacted_now;
+        tracing::info!("Compacted {chunks} chunks ({slices} slices, {bytes} bytes).");
+    }
     tracing::info!("using {} slices ({} bytes)", report.slices.count, report.slices.bytes);
+    if args.compact || args.delete {
+        tracing::info!("Deleted {} pending slices", report.removed.slices);
+    }
     tracing::info!(
         "scanned {} objects, {} valid, {} pending delete ({} bytes), {} compacted ({} bytes), {} leaked ({} bytes), \
          {} delslices ({} bytes), {} delfiles ({} bytes), {} skipped ({} bytes)",
@@ -41,8 +53,13 @@ pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Resul
     for key in &report.leaked_keys {
         tracing::info!("leaked: {key}");
     }
-    if report.leaked.count > 0 {
-        tracing::warn!("removing leaked objects is not supported yet; the peer's `gc --delete` does it");
+    match (args.delete, report.leaked.count) {
+        (true, leaked) if report.removed.objects < leaked => anyhow::bail!(
+            "{} of {leaked} leaked objects could not be deleted: run gc again, or see what the store answers above",
+            leaked - report.removed.objects
+        ),
+        (false, 1..) => tracing::info!("Please add `--delete` to clean leaked objects"),
+        _ => {}
     }
     Ok(ExitCode::SUCCESS)
 }

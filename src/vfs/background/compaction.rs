@@ -43,13 +43,21 @@ pub(crate) enum Cause {
     Read,
 }
 
+/// What it took to make a list short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Records that new slices took the place of.
+    pub records: u64,
+    /// Bytes of the new slices.
+    pub bytes: u64,
+}
+
 /// What became of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// There was nothing to gain.
     Nothing,
-    /// It is shorter, for so many bytes copied.
-    Shorter(u32),
+    Shorter(Compacted),
     /// Somebody else was faster.
     Changed,
 }
@@ -213,14 +221,17 @@ impl Core {
         }
     }
 
-    /// Compacts until there is nothing to gain any more; the bytes copied.
-    pub(crate) async fn compact_all(&self, ino: Ino, indx: u32) -> Result<u64> {
+    /// Compacts until there is nothing to gain any more.
+    pub(crate) async fn compact_all(&self, ino: Ino, indx: u32) -> Result<Compacted> {
         let _turn = self.compactions.turn((ino, indx)).await?;
-        let mut bytes = 0;
+        let mut all = Compacted::default();
         loop {
             match self.compact_once(ino, indx, None).await? {
-                Outcome::Nothing => return Ok(bytes),
-                Outcome::Shorter(copied) => bytes += u64::from(copied),
+                Outcome::Nothing => return Ok(all),
+                Outcome::Shorter(now) => {
+                    all.records += now.records;
+                    all.bytes += now.bytes;
+                }
                 Outcome::Changed => {}
             }
         }
@@ -252,7 +263,7 @@ impl Core {
                 self.compactions.bytes.fetch_add(u64::from(plan.size), Ordering::Relaxed);
                 let records = plan.replaced().len();
                 tracing::debug!(%ino, indx, records, bytes = plan.size, slice = id, "compacted");
-                Ok(Outcome::Shorter(plan.size))
+                Ok(Outcome::Shorter(Compacted { records: records as u64, bytes: u64::from(plan.size) }))
             }
             Ok(false) => {
                 self.remove_copy(id, plan.size).await;
