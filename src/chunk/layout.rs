@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_last_block_carries_the_rest_and_a_whole_multiple_has_no_extra_block() {
         let sizes = |size| PLAIN.blocks(1, size).map(|b| b.size).collect::<Vec<_>>();
-        assert_eq!(sizes(0), []);
+        assert_eq!(sizes(0), [0; 0]);
         assert_eq!(sizes(1), [1]);
         assert_eq!(sizes(4 << 20), [4 << 20]);
         assert_eq!(sizes((8 << 20) + 5), [4 << 20, 4 << 20, 5]);

@@ -52,8 +52,8 @@ impl std::fmt::Debug for ChunkStore {
 }
 
 impl ChunkStore {
-    /// Opens the caches (a directory that can't be used is an error that names it, unless another works) and begins
-    /// to look through them in the background. Must be called inside a tokio runtime, which does all later work.
+    /// Opens the caches (a directory that can't be used is left out, see [`Self::notices`]) and begins to look through
+    /// them in the background. Must be called inside a tokio runtime, which does all later work.
     pub fn new(store: Arc<dyn Store>, config: ChunkConfig, budget: Budget) -> Result<Arc<Self>> {
         config.check()?;
         let runtime = Handle::try_current()
@@ -66,7 +66,7 @@ impl ChunkStore {
         let memory = Arc::new(MemoryCache::new(config.memory_cache_bytes.min(budget.total_bytes() / 2)));
         let pages = PagePool::new(dirty_bytes, config.block_bytes, budget.clone(), memory.clone())?;
         let counters = Arc::new(Counters::default());
-        let disk = DiskCache::open(&config, layout, counters.clone(), runtime.clone())?;
+        let disk = DiskCache::open(&config, layout, counters.clone(), runtime.clone());
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let chunks = Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -88,6 +88,12 @@ impl ChunkStore {
         });
         runtime.spawn(housekeeping(Arc::downgrade(&chunks)));
         Ok(chunks)
+    }
+
+    /// What the user should know before using it: cache directories that are left out or full.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        self.disk.as_ref().map(|disk| disk.notices().to_vec()).unwrap_or_default()
     }
 
     /// How blocks are named; for tools that compare objects with slices.

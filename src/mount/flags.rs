@@ -150,7 +150,13 @@ pub const FLAGS: &[Flag] = &[
     ignored(CACHE, "writeback-threshold-size", "SIZE", "only with --writeback, which is not there yet"),
     ignored(CACHE, "upload-delay", "DURATION", "only with --writeback, which is not there yet"),
     ignored(CACHE, "upload-hours", "HOURS", "only with --writeback, which is not there yet"),
-    flag(CACHE, "cache-dir", "DIRS", "/var/jfsCache", "cache directories, separated by colons, or `memory`"),
+    flag(
+        CACHE,
+        "cache-dir",
+        "DIRS",
+        "/var/jfsCache",
+        "cache directories, separated by colons, with patterns such as /disk*/cache, or `memory`",
+    ),
     flag(CACHE, "cache-mode", "OCTAL", "0600", "file mode of cached blocks"),
     flag(CACHE, "cache-size", "SIZE", "100G", "most bytes of cached blocks (MiB)"),
     flag(CACHE, "cache-items", "N", "0", "most cached blocks, 0 = no limit"),
@@ -159,8 +165,14 @@ pub const FLAGS: &[Flag] = &[
     flag(CACHE, "cache-large-write", "", "", "cache full blocks after their upload"),
     flag(CACHE, "verify-cache-checksum", "LEVEL", "extend", "none, full, shrink or extend"),
     flag(CACHE, "cache-eviction", "POLICY", "2-random", "none, 2-random or lru"),
-    ignored(CACHE, "cache-scan-interval", "DURATION", "the cache is scanned at the start"),
-    not_yet(CACHE, "cache-expire", "DURATION"),
+    flag(
+        CACHE,
+        "cache-scan-interval",
+        "DURATION",
+        "1h",
+        "how often cache directories are searched for new files, 0 = only at the start",
+    ),
+    flag(CACHE, "cache-expire", "DURATION", "0", "cached blocks not used for this long go, 0 = never"),
     ignored(METRICS, "metrics", "ADDRESS", "the metrics address is not served yet: read .stats"),
     ignored(METRICS, "custom-labels", "LABELS", "the metrics address is not served yet"),
     ignored(METRICS, "consul", "ADDRESS", "the metrics address is not served yet"),
@@ -262,7 +274,7 @@ impl MountOptions {
             "max-readahead" => self.readahead_bytes = Some(parse_bytes(value, MIB).map_err(unit)?),
             "prefetch" => self.prefetch = whole(value)?,
             "cache-dir" => {
-                self.cache_dirs = value.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect();
+                self.cache_dirs = directories(value);
             }
             "cache-mode" => {
                 self.cache_mode = u32::from_str_radix(value, 8)
@@ -270,6 +282,8 @@ impl MountOptions {
                     .filter(|mode| *mode <= 0o777)
                     .ok_or_else(|| format!("`{value}` is no file mode: write it in octal, such as 0600"))?;
             }
+            "cache-scan-interval" => self.cache_scan_interval = parse_duration(value).map_err(unit)?,
+            "cache-expire" => self.cache_expire = parse_duration(value).map_err(unit)?,
             "cache-size" => self.cache_bytes = parse_bytes(value, MIB).map_err(unit)?,
             "cache-items" => self.cache_items = whole(value)?,
             "free-space-ratio" => {
@@ -287,6 +301,12 @@ impl MountOptions {
         }
         Ok(())
     }
+}
+
+/// Separated by colons, or by commas where there is no colon.
+fn directories(list: &str) -> Vec<PathBuf> {
+    let separator = if list.contains(':') { ':' } else { ',' };
+    list.split(separator).filter(|directory| !directory.is_empty()).map(PathBuf::from).collect()
 }
 
 fn whole<T: std::str::FromStr>(value: &str) -> Result<T, String> {

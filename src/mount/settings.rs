@@ -89,6 +89,8 @@ pub struct MountOptions {
     pub cache_dirs: Vec<PathBuf>,
     pub cache_bytes: u64,
     pub cache_items: u64,
+    pub cache_scan_interval: Duration,
+    pub cache_expire: Duration,
     pub free_space_ratio: f64,
     pub cache_mode: u32,
     pub cache_partial_only: bool,
@@ -153,6 +155,8 @@ impl Default for MountOptions {
             cache_dirs: Vec::new(),
             cache_bytes: 100 << 30,
             cache_items: 0,
+            cache_scan_interval: 3600 * second,
+            cache_expire: Duration::ZERO,
             free_space_ratio: 0.1,
             cache_mode: 0o600,
             cache_partial_only: false,
@@ -240,7 +244,8 @@ impl MountSettings {
         Ok(())
     }
 
-    /// The directories that hold cached blocks of the volume `uuid`; none for a cache in memory.
+    /// The directories that hold cached blocks of the volume `uuid`; none for a cache in memory. A pattern stands for
+    /// what matches it now.
     #[must_use]
     pub fn cache_dirs_of(&self, uuid: &str) -> Vec<PathBuf> {
         let dirs = &self.options.cache_dirs;
@@ -250,8 +255,17 @@ impl MountSettings {
         if dirs.is_empty() {
             return vec![default_cache_dir().join(uuid)];
         }
-        dirs.iter().map(|directory| directory.join(uuid)).collect()
+        dirs.iter().flat_map(|directory| matching(directory)).map(|found| found.join(uuid)).collect()
     }
+}
+
+/// The directories that a pattern names; a path without `*`, `?` or `[` names itself.
+fn matching(path: &Path) -> Vec<PathBuf> {
+    let text = path.to_string_lossy();
+    if !text.contains(['*', '?', '[']) {
+        return vec![path.to_owned()];
+    }
+    glob::glob(&text).into_iter().flatten().flatten().filter(|found| found.is_dir()).collect()
 }
 
 /// `/var/jfsCache` for root, `~/.juicefs/cache` for everybody else.
@@ -279,6 +293,14 @@ mod tests {
         );
         assert_eq!(settings.options.mountpoint, here.join("mnt"));
         assert_eq!(settings.cache_dirs_of("u"), [here.join("c/u"), "/abs/u".into()]);
+        let disks = tempfile::tempdir().unwrap();
+        for disk in ["disk1/cache", "disk2/cache", "other"] {
+            std::fs::create_dir_all(disks.path().join(disk)).unwrap();
+        }
+        let pattern = disks.path().join("disk*/cache");
+        settings.options.set("cache-dir", &format!("{}:/abs", pattern.display())).unwrap();
+        let found = ["disk1/cache/u", "disk2/cache/u"].map(|disk| disks.path().join(disk));
+        assert_eq!(settings.cache_dirs_of("u"), [&found[..], &["/abs/u".into()]].concat());
         settings.options.cache_dirs = vec!["memory".into()];
         assert!(settings.cache_dirs_of("u").is_empty());
     }

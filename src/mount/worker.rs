@@ -60,6 +60,7 @@ impl OpenVolume {
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
         let chunks = ChunkStore::new(store, chunk_config(settings, &format)?, budget)
             .map_err(|error| Error::Setting(error.to_string()))?;
+        notices.extend(chunks.notices());
         let (report, gone) = watch::channel(None);
         meta.set_volume_gone_sink(Box::new(move |reason| {
             // Nobody may be waiting any more.
@@ -235,6 +236,8 @@ fn chunk_config(settings: &MountSettings, format: &Format) -> Result<ChunkConfig
             "extend" => ChecksumLevel::Extend,
             word => return Err(unknown("verify-cache-checksum", word, "none, full, shrink or extend")),
         },
+        cache_scan_interval: options.cache_scan_interval,
+        cache_expire: options.cache_expire,
         cache_eviction: match options.cache_eviction.as_str() {
             "none" => Eviction::None,
             "2-random" => Eviction::TwoRandom,

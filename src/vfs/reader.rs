@@ -22,9 +22,12 @@ use std::time::Duration;
 const PIECES_AT_ONCE: usize = 16;
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MOST: Duration = Duration::from_secs(2);
+/// So often fresh metadata says the same and the store says that there is none: nobody compacts, it is lost. Together
+/// with the pauses less than a second.
+const SURELY_MISSING: u32 = 4;
 
 /// A piece and where in the answer its bytes go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Placed {
     start: usize,
     piece: Piece,
@@ -42,6 +45,8 @@ impl Core {
             self.flush_before(file, |_| Some(seq)).await?;
         }
         let mut attempt = 0;
+        // What was missing last time, and how often since it has been the same.
+        let (mut last, mut same) = (Vec::new(), 0);
         loop {
             let length = file.state().length();
             let len = (size as u64).min(length.saturating_sub(off)) as usize;
@@ -54,11 +59,15 @@ impl Core {
                     self.read_ahead(handle, off, len as u64, length);
                     return Ok(bytes);
                 }
-                Err(error) if error.is_missing() && attempt < self.config.io_retries => {
+                Err(error)
+                    if error.is_missing() && attempt < self.config.io_retries && same < SURELY_MISSING =>
+                {
                     tracing::debug!(ino = %file.ino, off, attempt, %error, "reading the slice list again");
                     self.forget_lists(file, off, len as u64);
                     tokio::time::sleep(backoff::doubling(attempt, RETRY_FIRST, RETRY_MOST)).await;
                     attempt += 1;
+                    same = if last == pieces { same + 1 } else { 0 };
+                    last = pieces;
                 }
                 Err(error) => {
                     tracing::error!(ino = %file.ino, off, len, %error, "read failed");

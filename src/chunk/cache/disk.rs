@@ -48,6 +48,8 @@ pub(super) struct CacheDir {
     temporary: AtomicU64,
     /// The last look at the disk: `None` inside means too full for anything.
     pub(super) last_space: Mutex<Option<(Instant, Option<super::evict::Space>)>>,
+    /// Whether it was said that the disk is too full.
+    pub(super) is_full: AtomicBool,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -119,6 +121,7 @@ impl CacheDir {
             failures: AtomicU32::new(0),
             temporary: AtomicU64::new(0),
             last_space: Mutex::new(None),
+            is_full: AtomicBool::new(false),
             counters,
         })
     }

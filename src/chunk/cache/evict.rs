@@ -3,6 +3,7 @@
 use super::disk::{CacheDir, Index, now_s};
 use crate::config::Eviction;
 use crate::layout::BlockId;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How old a look at the free space may be.
@@ -26,11 +27,13 @@ impl CacheDir {
             let over_items =
                 self.most_items > 0 && index.blocks.len() as u64 >= self.most_items + u64::from(bytes == 0);
             if !over_bytes && !over_items && lacking_bytes == 0 && lacking_inodes == 0 {
+                self.is_full.store(false, Ordering::Relaxed);
                 return true;
             }
             let Some(victim) = victim(&index, self.eviction) else {
                 if lacking_bytes > 0 || lacking_inodes > 0 {
                     *self.last_space.lock() = Some((Instant::now(), None));
+                    self.say_full();
                 }
                 return false;
             };
@@ -43,6 +46,35 @@ impl CacheDir {
             lacking_bytes = lacking_bytes.saturating_sub(freed);
             lacking_inodes = lacking_inodes.saturating_sub(1);
         }
+    }
+
+    /// Once, until there is room again.
+    fn say_full(&self) {
+        if self.scanned.load(Ordering::Acquire) && !self.is_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "cache directory {} takes no more blocks: its disk has less free than --free-space-ratio {}",
+                self.root.display(),
+                self.free_ratio
+            );
+        }
+    }
+
+    /// What is to be said at the start of a disk that is too full already.
+    pub(super) fn space_notice(&self) -> Option<String> {
+        let fs = nix::sys::statvfs::statvfs(&self.root).ok()?;
+        let share = |free: u64, total: u64| if total == 0 { 1.0 } else { free as f64 / total as f64 };
+        let space = share(fs.blocks_available(), fs.blocks());
+        let inodes = share(fs.files_available(), fs.files());
+        (space < self.free_ratio || inodes < self.free_ratio).then(|| {
+            format!(
+                "not enough space ({:.0}% free) or inodes ({:.0}% free) for caching in {}: {:.0}% must stay free, so \
+                 nothing new is cached there; make room or lower --free-space-ratio",
+                space * 100.0,
+                inodes * 100.0,
+                self.root.display(),
+                self.free_ratio * 100.0
+            )
+        })
     }
 
     /// Removes what was not used for longer than the age limit, a bounded number at a time.

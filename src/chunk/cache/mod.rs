@@ -12,7 +12,7 @@ mod verify;
 pub(crate) use memory::{MemoryCache, leased};
 
 use crate::config::ChunkConfig;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::layout::{BlockId, Layout};
 use crate::stats::Counters;
 use bytes::Bytes;
@@ -37,6 +37,7 @@ const PENDING_BLOCKS: usize = 8;
 pub(crate) struct DiskCache {
     dirs: Vec<Arc<CacheDir>>,
     unusable: usize,
+    notices: Vec<String>,
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
     pending: Budget,
@@ -57,38 +58,43 @@ pub(crate) struct Usage {
 }
 
 impl DiskCache {
-    /// Opens all directories; `None` if there is none or the size is 0.
+    /// Opens all directories; `None` if there is none or the size is 0. One that can't be used is left out, and be it
+    /// the only one: a cache is no reason not to mount.
     pub(crate) fn open(
         config: &ChunkConfig,
         layout: Layout,
         counters: Arc<Counters>,
         runtime: Handle,
-    ) -> Result<Option<Self>> {
+    ) -> Option<Self> {
         if config.cache_dirs.is_empty() || config.cache_bytes == 0 {
-            return Ok(None);
+            return None;
         }
         let share = config.cache_dirs.len() as u64;
-        let (mut dirs, mut failures) = (Vec::new(), Vec::new());
+        let (mut dirs, mut notices) = (Vec::new(), Vec::new());
         for root in &config.cache_dirs {
             match CacheDir::open(root, share, config, layout, counters.clone()) {
-                Ok(dir) => dirs.push(Arc::new(dir)),
-                Err(cause) => failures.push(Error::CacheDir { dir: root.clone(), cause: cause.to_string() }),
+                Ok(dir) => {
+                    notices.extend(dir.space_notice());
+                    dirs.push(Arc::new(dir));
+                }
+                Err(cause) => {
+                    let failure = Error::CacheDir { dir: root.clone(), cause: cause.to_string() };
+                    notices.push(format!("{failure}; going on without it"));
+                }
             }
         }
-        let unusable = failures.len();
-        for failure in failures {
-            if dirs.is_empty() {
-                return Err(failure);
-            }
-            tracing::warn!("{failure}; going on without it");
+        for notice in &notices {
+            tracing::warn!("{notice}");
         }
+        let unusable = config.cache_dirs.len() - dirs.len();
         for dir in &dirs {
             let dir = Arc::downgrade(dir);
             runtime.spawn_blocking(move || scan::scan(&dir));
         }
-        Ok(Some(Self {
+        Some(Self {
             dirs,
             unusable,
+            notices,
             reads: Arc::new(Semaphore::new(DISK_READS)),
             writes: Arc::new(Semaphore::new(DISK_WRITES)),
             pending: Budget::new(PENDING_BYTES.max(PENDING_BLOCKS * config.block_bytes)),
@@ -97,7 +103,12 @@ impl DiskCache {
             looking: Arc::default(),
             counters,
             runtime,
-        }))
+        })
+    }
+
+    /// What the user should know of the directories at the start.
+    pub(crate) fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// The directory that a block belongs to: the one in which it scores highest, so that one more or less moves only

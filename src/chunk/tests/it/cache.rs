@@ -1,5 +1,5 @@
 use crate::memory_store::Op;
-use crate::rig::{BLOCK, Rig, bare, bytes, cached, eventually};
+use crate::rig::{BLOCK, Rig, bare, bytes, cached, eventually, store};
 use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -189,7 +189,7 @@ async fn a_directory_removed_under_us_is_dropped_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_directory_at_start_is_an_error_that_names_it_unless_another_works() {
+async fn an_unusable_directory_at_start_is_left_out_with_a_word_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let (bad, good) = (dir.path().join("file/cache"), dir.path().join("good"));
     fs::write(dir.path().join("file"), b"").unwrap();
@@ -198,10 +198,30 @@ async fn an_unusable_directory_at_start_is_an_error_that_names_it_unless_another
         let config = ChunkConfig { cache_dirs: dirs, ..bare() };
         ChunkStore::new(store, config, juicefs_base::budget::Budget::new(16 << 20))
     };
-    let refused = open(vec![bad.clone()]).unwrap_err();
-    assert!(refused.to_string().contains(bad.to_str().unwrap()), "{refused}");
-    let stats = open(vec![bad, good]).unwrap().stats();
-    assert_eq!((stats.cache_dirs_up, stats.cache_dirs_down), (1, 1));
+    for (dirs, up) in [(vec![bad.clone()], 0), (vec![bad.clone(), good], 1)] {
+        let chunks = open(dirs).unwrap();
+        let said = chunks.notices();
+        assert!(said.len() == 1 && said[0].contains(bad.to_str().unwrap()), "{said:?}");
+        let stats = chunks.stats();
+        assert_eq!((stats.cache_dirs_up, stats.cache_dirs_down), (up, 1));
+        store(&chunks, 1, &bytes(1, BLOCK)).await.unwrap();
+        assert_eq!(chunks.read(1, BLOCK as u32, 0, 10).await.unwrap(), bytes(1, BLOCK)[..10]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_with_less_free_than_asked_for_is_said_to_be_no_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::new(ChunkConfig { free_space_ratio: 0.9999, ..cached(dir.path()) });
+    let said = rig.chunks.notices();
+    assert!(
+        said.len() == 1 && said[0].contains("free") && said[0].contains("--free-space-ratio"),
+        "{said:?}"
+    );
+    rig.write(1, BLOCK).await;
+    rig.chunks.read(1, BLOCK as u32, 0, 10).await.unwrap();
+    eventually("it was not cached", || rig.chunks.stats().cache_drops == 1).await;
+    assert_eq!(files(dir.path()), [] as [PathBuf; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use juicefs_base::Errno;
 use juicefs_meta::port::{Change, Get, Got, Hold, Item, Scan};
 use juicefs_meta::{Ino, Slice};
+use juicefs_object::Store;
 use juicefs_object::layers::faulty::Fault;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,6 +66,24 @@ async fn bytes_for_a_file_that_another_client_deleted_are_stale() {
     assert_eq!(a.vfs.fsync(handle.0, handle.1).await.unwrap_err().errno(), Errno::ESTALE);
     assert_eq!(a.attr(handle.0).await.nlink, 0, "fstat of an open file still answers");
     a.vfs.release(handle.0, handle.1).await.unwrap();
+}
+
+/// Fresh metadata says the same and the store has nothing: nobody is compacting, the block is lost.
+#[tokio::test]
+async fn a_missing_object_is_eio_within_seconds() {
+    let world = World::new().await;
+    let a = world.client().await;
+    a.put("f", &pattern(1, 3 * BLOCK)).await;
+    for key in world.store.keys() {
+        world.store.delete(&key).await.unwrap();
+    }
+    let b = world.client().await;
+    let handle = b.open("f", RW).await;
+    let begun = std::time::Instant::now();
+    let read = b.vfs.read(handle.0, handle.1, 0, 3 * BLOCK as u32).await;
+    assert_eq!(read.unwrap_err().errno(), Errno::EIO);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(4), "{:?}", begun.elapsed());
+    b.vfs.release(handle.0, handle.1).await.unwrap();
 }
 
 /// The end of a mount waits until the blocks of a refused slice are gone: only `gc` would find them.
