@@ -1,6 +1,6 @@
 #!/bin/bash
-# Processes of the driver die while pods work: the node plugin, without anybody noticing; the process of a mount, which is
-# mounted anew; the controller and the operator's leader, whose work others go on with.
+# Processes of the driver die while pods work: the node plugin, and the process that serves a mount, without anybody
+# noticing; the container of a mount, which is mounted anew; the controller and the operator's leader, whose work others go on with.
 . "$(dirname "$0")/lib.sh"
 trap end EXIT
 begin
@@ -47,7 +47,15 @@ k delete pod second --timeout=60s >/dev/null
 reads || fail "the pod lost its volume with another pod"
 expect "the number of mount pods" 1 "$(mount_pods | wc -l)"
 
-step "the process of a mount dies, and a container that starts again has its volume"
+step "the process that serves a mount dies, and the pod works on"
+keeper=$(process_of "$(kubectl --namespace "$CHART_NAMESPACE" get pods --selector app.kubernetes.io/name=juicefs-mount --output=jsonpath='{.items[0].metadata.uid}')" juicefs)
+worker=$(in_node pgrep -P "$keeper")
+in_node kill -KILL "$worker"
+reads || fail "the pod lost its volume with the process that served it"
+in_pod app bash -c 'echo on >/data/on; sync -f /data'
+[ "$(in_node pgrep -P "$keeper")" != "$worker" ] || fail "the same process serves"
+
+step "the container of a mount dies, and a container that starts again has its volume"
 kill_container app.kubernetes.io/name=juicefs-mount juicefs
 if reads 2>/dev/null; then fail "the pod reads through a dead mount"; fi
 expect_in "what the pod's owner is told" "once they are started again" "$(told Pod app MountLost 60)"

@@ -18,5 +18,5 @@ mod transport;
 pub use device::mount;
 pub use error::{Error, Result};
 pub use options::FuseOptions;
-pub use session::{Session, serve, serve_fd};
+pub use session::{Session, inherit_fd, serve, serve_fd};
 pub use transport::READAHEAD_BYTES;

@@ -40,9 +40,27 @@ pub fn serve(vfs: Arc<Vfs>, mountpoint: &Path, options: FuseOptions, runtime: Ha
 /// # Errors
 /// A handshake that fails, or threads that can't be started.
 pub fn serve_fd(device: OwnedFd, vfs: Arc<Vfs>, options: FuseOptions, runtime: Handle) -> Result<Session> {
+    start(vfs, options, runtime, |adapter| Transport::open(device, adapter))
+}
+
+/// Serves a descriptor whose former process has died. Reading goes on, through handles of then too; what was written
+/// and not stored is lost, and its handles fail with EIO, as do the changes that were under way.
+///
+/// # Errors
+/// A kernel before Linux 6.9, which does not send again what the dead process had read.
+pub fn inherit_fd(device: OwnedFd, vfs: Arc<Vfs>, options: FuseOptions, runtime: Handle) -> Result<Session> {
+    start(vfs, options, runtime, |adapter| Transport::inherit(device, adapter))
+}
+
+fn start(
+    vfs: Arc<Vfs>,
+    options: FuseOptions,
+    runtime: Handle,
+    open: impl FnOnce(Adapter) -> io::Result<Transport>,
+) -> Result<Session> {
     let refusing = Arc::new(AtomicBool::new(false));
     let adapter = Adapter::new(vfs.clone(), options, runtime, refusing.clone());
-    let transport = Transport::open(device, adapter)?;
+    let transport = open(adapter)?;
     vfs.set_invalidator(Box::new(KernelCaches::new(transport.notifier())));
     let ended = transport.start()?;
     Ok(Session { ended, refusing })

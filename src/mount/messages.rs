@@ -54,6 +54,26 @@ pub enum FromWorker {
     },
 }
 
+/// From a mount process to the one that outlives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ToKeeper {
+    /// Hold this mount for the next mount process. Descriptors: the fuse device, the settings.
+    Keep { id: String },
+    /// It is over.
+    Drop { id: String },
+}
+
+/// To a mount process that begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum FromKeeper {
+    /// A mount of the former process. Descriptors: the fuse device, the settings.
+    Kept { id: String },
+    /// The last of them was told; offers come on this socket (the descriptor).
+    Listen,
+}
+
 /// Sends one frame with its descriptors.
 ///
 /// # Errors

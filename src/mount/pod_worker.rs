@@ -1,43 +1,58 @@
 //! The unprivileged side: a process that listens on a socket, is handed mounts, and serves them.
 //!
-//! The state is the table of served volumes. An offer adds to it; the end of a mount, a close or SIGTERM takes
-//! away. Connections come and go (csi-node restarts) without touching it.
+//! The state is the table of served volumes. An offer adds to it, and at its start the mounts of a process that died;
+//! the end of a mount, a close or SIGTERM takes away. Connections come and go (csi-node restarts) without touching it.
 
 use crate::broker::check_peer;
 use crate::error::{Error, Result};
-use crate::messages::{self, FromWorker, ToWorker, VERSION};
+use crate::messages::{self, FromKeeper, FromWorker, ToKeeper, ToWorker, VERSION};
 use crate::process;
 use crate::run::runtime;
 use crate::settings::MountSettings;
 use crate::worker::OpenVolume;
+use juicefs_base::backoff;
 use juicefs_base::sync::Mutex;
 use juicefs_fuse::Session;
-use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Volumes one process serves at most.
-const VOLUMES_MAX: usize = 128;
+pub(crate) const VOLUMES_MAX: usize = 128;
 /// Connections open at a time; csi-node needs one, and one more while it restarts.
 const CONNECTIONS_MAX: usize = 8;
 /// How long a close waits for the kernel to let go of the mount.
 const UNMOUNT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long SIGTERM waits for all volumes to be flushed.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(25);
+/// How long a mount of a former process waits for its volume before its callers are let go.
+const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(120);
+/// Pauses between its tries.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// A mount process that serves what it is offered.
 pub struct PodWorker {
     version: String,
     runtime: Handle,
-    volumes: Mutex<BTreeMap<String, Served>>,
+    volumes: Mutex<Volumes>,
     connections: AtomicUsize,
+    /// Who holds the mounts when this process dies; nobody in tests.
+    keeper: Option<Mutex<UnixStream>>,
+}
+
+#[derive(Default)]
+struct Volumes {
+    served: BTreeMap<String, Served>,
+    /// Mounts of a former process that wait for their volume.
+    coming: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -46,46 +61,74 @@ struct Served {
     session: Arc<Session>,
 }
 
-/// Listens on `socket` until SIGTERM, then flushes and ends all sessions. Only `broker_uid` is listened to.
+/// Serves what is offered on the socket that the keeper hands over, and first the mounts of a former process, until
+/// SIGTERM; then flushes and ends all sessions. Only `broker_uid` is listened to. Standard input is the way to the
+/// keeper.
 ///
 /// # Errors
-/// The socket can't be made.
-pub fn run_pod_worker(socket: &Path, broker_uid: u32, version: &str) -> Result<()> {
+/// No keeper there, or no runtime.
+pub fn run_pod_worker(broker_uid: u32, version: &str) -> Result<()> {
+    // The keeper has blocked what it waits for.
+    SigSet::all().thread_unblock().map_err(|errno| Error::io("signals")(errno.into()))?;
+    // A process that nobody would start again must not outlive who would.
+    prctl::set_pdeathsig(Signal::SIGTERM).map_err(|errno| Error::io("parent")(errno.into()))?;
     process::prepare(false);
     process::hide_memory();
+    let keeper = std::io::stdin().as_fd().try_clone_to_owned().map_err(Error::io("standard input"))?;
+    let keeper = UnixStream::from(keeper);
+    let (listener, kept) = what_was_kept(&keeper)?;
     let runtime = runtime()?;
-    let worker = Arc::new(PodWorker::new(version, runtime.handle().clone()));
+    let mut worker = PodWorker::new(version, runtime.handle().clone());
+    worker.keeper = Some(Mutex::new(keeper));
+    let worker = Arc::new(worker);
     let _inside = runtime.enter();
     let refused = || Error::io("signals");
     let mut terminate = signal(SignalKind::terminate()).map_err(refused())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(refused())?;
-    let listener = listen(socket)?;
+    // Named before anybody can ask what is served.
+    worker.volumes.lock().coming.extend(kept.keys().cloned());
+    let named = |what: &'static str| std::thread::Builder::new().name(what.to_owned());
+    for (id, fds) in kept {
+        let worker = worker.clone();
+        named("pod-takes-over")
+            .spawn(move || worker.take_over(&id, fds))
+            .map_err(Error::io("take-over thread"))?;
+    }
     let accepting = worker.clone();
-    std::thread::Builder::new()
-        .name("pod-accept".to_owned())
+    named("pod-accept")
         .spawn(move || accepting.accept(&listener, broker_uid))
         .map_err(Error::io("accept thread"))?;
-    tracing::info!(socket = %socket.display(), version, "mount process waits for offers");
+    tracing::info!(version, "mount process waits for offers");
     runtime.block_on(async {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         worker.close_all(FLUSH_DEADLINE).await;
     });
-    // A stale path would only be refused.
-    let _ = std::fs::remove_file(socket);
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
-fn listen(path: &Path) -> Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io(format!("stale socket {}", path.display()))(error)),
+/// Devices and settings of a former process's mounts, and the socket for new ones.
+type Kept = BTreeMap<String, [OwnedFd; 2]>;
+
+fn what_was_kept(keeper: &UnixStream) -> Result<(UnixListener, Kept)> {
+    let mut kept = Kept::new();
+    loop {
+        let Some((message, fds)) = messages::receive::<FromKeeper>(keeper)? else {
+            return Err(Error::Process(
+                "the first process of the mount pod closed the connection".to_owned(),
+            ));
+        };
+        let wrong = || Error::Protocol(format!("{message:?} came with the wrong descriptors"));
+        match &message {
+            FromKeeper::Kept { id } => {
+                kept.insert(id.clone(), fds.try_into().map_err(|_| wrong())?);
+            }
+            FromKeeper::Listen => {
+                let [listener] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| wrong())?;
+                return Ok((listener.into(), kept));
+            }
+        }
     }
-    let listener = UnixListener::bind(path).map_err(Error::io(format!("listen on {}", path.display())))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(Error::io(format!("mode of {}", path.display())))?;
-    Ok(listener)
 }
 
 impl PodWorker {
@@ -97,6 +140,69 @@ impl PodWorker {
             runtime,
             volumes: Mutex::default(),
             connections: AtomicUsize::new(0),
+            keeper: None,
+        }
+    }
+
+    fn tell_keeper(&self, message: &ToKeeper, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        match &self.keeper {
+            Some(keeper) => messages::send(&keeper.lock(), message, fds),
+            None => Ok(()),
+        }
+    }
+
+    /// The mount `id` is over: nobody needs to hold it.
+    fn let_go(&self, id: &str) {
+        if let Err(error) = self.tell_keeper(&ToKeeper::Drop { id: id.to_owned() }, &[]) {
+            tracing::warn!(volume = id, "{error}");
+        }
+    }
+
+    /// Serves the mount of a former process. Its callers wait meanwhile, for as long as the deadline.
+    fn take_over(self: &Arc<Self>, id: &str, [device, settings]: [OwnedFd; 2]) {
+        let begun = Instant::now();
+        let is_wanted = || self.volumes.lock().coming.contains(id);
+        let taken = MountSettings::unseal(settings).and_then(|settings| {
+            let mut attempt = 0;
+            loop {
+                match self.runtime.block_on(OpenVolume::open(&settings)) {
+                    Ok(volume) => return Ok(Arc::new(volume)),
+                    Err(error) if !is_wanted() || begun.elapsed() > TAKE_OVER_DEADLINE => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(volume = id, attempt, "taking the mount over waits: {error}")
+                    }
+                }
+                std::thread::sleep(backoff::doubling(attempt, PAUSE_FIRST, PAUSE_MAX));
+                attempt += 1;
+            }
+        });
+        let taken = taken.and_then(|volume| match volume.inherit(device, self.runtime.clone()) {
+            Ok(session) => Ok(Served { volume, session: Arc::new(session) }),
+            Err(error) => {
+                self.runtime.block_on(volume.close_quietly());
+                Err(error)
+            }
+        });
+        let served = match taken {
+            Ok(served) => served,
+            Err(error) => {
+                tracing::error!(volume = id, "the mount of the former process is given up: {error}");
+                self.volumes.lock().coming.remove(id);
+                return self.let_go(id);
+            }
+        };
+        let mut volumes = self.volumes.lock();
+        if volumes.coming.remove(id) {
+            volumes.served.insert(id.to_owned(), served.clone());
+            drop(volumes);
+            tracing::info!(volume = id, session = served.volume.session_id(), "serving on");
+            self.runtime.spawn(self.clone().watch(id.to_owned(), served));
+        } else {
+            // It was closed meanwhile.
+            drop(volumes);
+            served.session.refuse();
+            self.runtime.block_on(served.volume.close_quietly());
+            self.let_go(id);
         }
     }
 
@@ -154,18 +260,22 @@ impl PodWorker {
                 }
             },
             ToWorker::Close { id, .. } => {
-                let served = self.volumes.lock().remove(&id);
-                match served {
+                let served = {
+                    let mut volumes = self.volumes.lock();
+                    volumes.coming.remove(&id);
+                    volumes.served.remove(&id)
+                };
+                self.let_go(&id);
+                match served.map(|served| self.runtime.block_on(end(served))) {
                     // Closing twice is no error: the end of the mount may have been first.
-                    None => FromWorker::Closed { id },
-                    Some(served) => match self.runtime.block_on(end(served)) {
-                        Ok(()) => FromWorker::Closed { id },
-                        Err(error) => failed(id)(error),
-                    },
+                    None | Some(Ok(())) => FromWorker::Closed { id },
+                    Some(Err(error)) => failed(id)(error),
                 }
             }
             ToWorker::List { .. } => {
-                FromWorker::Volumes { ids: self.volumes.lock().keys().cloned().collect() }
+                let volumes = self.volumes.lock();
+                let ids: BTreeSet<_> = volumes.served.keys().chain(&volumes.coming).cloned().collect();
+                FromWorker::Volumes { ids: ids.into_iter().collect() }
             }
         }
     }
@@ -176,28 +286,40 @@ impl PodWorker {
         };
         {
             let volumes = self.volumes.lock();
-            if volumes.contains_key(id) {
+            if volumes.served.contains_key(id) || volumes.coming.contains(id) {
                 return Err(Error::Protocol(format!("{id} is served already")));
             }
-            if volumes.len() >= VOLUMES_MAX {
+            if volumes.served.len() + volumes.coming.len() >= VOLUMES_MAX {
                 return Err(Error::Protocol(format!("{VOLUMES_MAX} volumes are served already")));
             }
         }
+        // Before the kernel's first message is answered: from then on the mount must not die with this process.
+        self.tell_keeper(&ToKeeper::Keep { id: id.to_owned() }, &[device.as_fd(), settings.as_fd()])?;
+        match self.serve(device, settings) {
+            Ok(served) => {
+                let number = served.volume.session_id();
+                self.volumes.lock().served.insert(id.to_owned(), served.clone());
+                self.runtime.spawn(self.clone().watch(id.to_owned(), served));
+                tracing::info!(volume = id, session = number, "serving");
+                Ok(number)
+            }
+            Err(error) => {
+                self.let_go(id);
+                Err(error)
+            }
+        }
+    }
+
+    fn serve(&self, device: OwnedFd, settings: OwnedFd) -> Result<Served> {
         let settings = MountSettings::unseal(settings)?;
         let volume = Arc::new(self.runtime.block_on(OpenVolume::open(&settings))?);
-        let session = match volume.serve(device, self.runtime.clone()) {
-            Ok(session) => Arc::new(session),
+        match volume.serve(device, self.runtime.clone()) {
+            Ok(session) => Ok(Served { volume, session: Arc::new(session) }),
             Err(error) => {
                 self.runtime.block_on(volume.close_quietly());
-                return Err(error);
+                Err(error)
             }
-        };
-        let number = volume.session_id();
-        let served = Served { volume, session };
-        self.volumes.lock().insert(id.to_owned(), served.clone());
-        self.runtime.spawn(self.clone().watch(id.to_owned(), served));
-        tracing::info!(volume = id, session = number, "serving");
-        Ok(number)
+        }
     }
 
     /// Ends the volume when the kernel lets go of its mount or the volume is no longer there.
@@ -211,8 +333,9 @@ impl PodWorker {
             gone = served.volume.until_gone() => tracing::error!(volume = id, "{gone}"),
         }
         // Absent: somebody else is closing it.
-        let mine = self.volumes.lock().remove(&id);
+        let mine = self.volumes.lock().served.remove(&id);
         if mine.is_some() {
+            self.let_go(&id);
             served.session.refuse();
             served.volume.close_quietly().await;
             tracing::info!(volume = id, "no longer served");
@@ -221,7 +344,7 @@ impl PodWorker {
 
     /// Flushes and ends all volumes at once, within `deadline`.
     pub async fn close_all(&self, deadline: Duration) {
-        let volumes = std::mem::take(&mut *self.volumes.lock());
+        let volumes = std::mem::take(&mut self.volumes.lock().served);
         let closing = volumes.into_values().map(|served| {
             tokio::spawn(async move {
                 served.session.refuse();

@@ -85,6 +85,14 @@ impl OpenVolume {
         Ok(juicefs_fuse::serve_fd(device, self.vfs.clone(), self.fuse_options()?, runtime)?)
     }
 
+    /// Serves a descriptor whose former process has died.
+    ///
+    /// # Errors
+    /// See [`juicefs_fuse::inherit_fd`].
+    pub(crate) fn inherit(&self, device: OwnedFd, runtime: Handle) -> Result<Session> {
+        Ok(juicefs_fuse::inherit_fd(device, self.vfs.clone(), self.fuse_options()?, runtime)?)
+    }
+
     /// # Errors
     /// An `-o` word that is not known.
     pub(crate) fn fuse_options(&self) -> Result<juicefs_fuse::FuseOptions> {

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use juicefs_base::sync::{Mutex, RwLock};
 use juicefs_meta::OpenFlags;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const SHARDS: usize = 16;
 
@@ -38,7 +40,10 @@ pub(crate) struct Handles {
 
 impl Default for Handles {
     fn default() -> Self {
-        Self { shards: Default::default(), next: AtomicU64::new(1) }
+        // Milliseconds first: a process that takes a mount over gives no number that its predecessor gave.
+        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let first = u64::try_from(begun).unwrap_or_default() << 20 | 1;
+        Self { shards: Default::default(), next: AtomicU64::new(first) }
     }
 }
 
@@ -47,6 +52,18 @@ impl Handles {
         let fh = self.next.fetch_add(1, Ordering::Relaxed);
         self.shard(fh).write().insert(fh, handle);
         fh
+    }
+
+    /// Puts a handle back under the number that a former process gave it; `false` when it is there.
+    pub(crate) fn put_back(&self, fh: u64, handle: Handle) -> bool {
+        let mut shard = self.shard(fh).write();
+        match shard.entry(fh) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(handle);
+                true
+            }
+        }
     }
 
     pub(crate) fn get(&self, fh: u64) -> Option<Handle> {

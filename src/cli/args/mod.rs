@@ -97,6 +97,9 @@ pub(crate) enum Command {
         /// User that may make offers: the node plugin's
         #[arg(long, default_value_t = 0)]
         broker_uid: u32,
+        /// The process that serves; started, and started again, by the pod's first one
+        #[arg(long, hide = true)]
+        worker: bool,
     },
     /// The CSI driver (started by the chart)
     #[command(subcommand, hide = true)]

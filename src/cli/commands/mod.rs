@@ -39,7 +39,8 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Operator(args) => wait(kubernetes::operator(args)),
         Command::FormatJob(args) => wait(kubernetes::format_job(args)),
         Command::Crds => Ok(kubernetes::crds()),
-        Command::MountPod { socket, broker_uid } => mount::pod(&socket, broker_uid),
+        Command::MountPod { broker_uid, worker: true, .. } => mount::pod_worker(broker_uid),
+        Command::MountPod { socket, .. } => mount::pod(&socket),
         Command::Csi(role) => wait(csi::run(role)),
         Command::Version => {
             version();

@@ -48,7 +48,14 @@ pub(super) fn umount(args: &UmountArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn pod(socket: &Path, broker_uid: u32) -> anyhow::Result<ExitCode> {
-    juicefs_mount::run_pod_worker(socket, broker_uid, juicefs_version())?;
+/// The first process of a mount pod; the one that serves gets its words and one more.
+pub(super) fn pod(socket: &Path) -> anyhow::Result<ExitCode> {
+    let words: Vec<_> = std::env::args_os().skip(1).chain(["--worker".into()]).collect();
+    juicefs_mount::run_mount_pod(socket, &words)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn pod_worker(broker_uid: u32) -> anyhow::Result<ExitCode> {
+    juicefs_mount::run_pod_worker(broker_uid, juicefs_version())?;
     Ok(ExitCode::SUCCESS)
 }

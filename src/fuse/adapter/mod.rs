@@ -5,6 +5,7 @@ mod attributes;
 mod caller;
 mod data;
 mod directory;
+mod inherited;
 mod names;
 mod special;
 

@@ -297,7 +297,7 @@ mod tests {
     /// What the kernel would read of one answer.
     fn sent(answer: impl FnOnce(Reply)) -> Vec<u8> {
         let (ours, mut kernels) = UnixStream::pair().unwrap();
-        answer(Reply::new(Channel::new(ours.into()), 7));
+        answer(Reply::new(Channel::new(ours.into(), false), 7));
         let mut sent = Vec::new();
         kernels.read_to_end(&mut sent).unwrap();
         assert_eq!(u32::from_ne_bytes(sent[..4].try_into().unwrap()) as usize, sent.len());

@@ -12,20 +12,26 @@ use std::sync::Arc;
 pub(super) enum Notice {
     InvalidInode = 2,
     InvalidEntry = 3,
+    /// Requests that a former process has read and not answered are to come again.
+    Resend = 7,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Channel(Arc<OwnedFd>);
+pub(super) struct Channel {
+    device: Arc<OwnedFd>,
+    /// Handles may be of a former process.
+    pub(super) is_inherited: bool,
+}
 
 impl Channel {
-    pub(super) fn new(device: OwnedFd) -> Self {
-        Self(Arc::new(device))
+    pub(super) fn new(device: OwnedFd, is_inherited: bool) -> Self {
+        Self { device: Arc::new(device), is_inherited }
     }
 
     /// The next message; `None` when the kernel has let go of the mount.
     pub(super) fn receive<'b>(&self, buffer: &'b mut [u8]) -> std::io::Result<Option<&'b [u8]>> {
         loop {
-            match nix::unistd::read(&*self.0, buffer) {
+            match nix::unistd::read(&*self.device, buffer) {
                 Ok(len) => return Ok(Some(&buffer[..len])),
                 // ENOENT: the caller was killed before we saw its request.
                 Err(Errno::ENOENT | Errno::EINTR | Errno::EAGAIN) => {}
@@ -40,6 +46,8 @@ impl Channel {
     pub(super) fn answer(&self, unique: u64, result: Result<&[u8], Errno>) {
         let (errno, payload) = match result {
             Ok(payload) => (0, payload),
+            // The caller's descriptor is good; what is lost with the former process is what was behind it.
+            Err(Errno::EBADF) if self.is_inherited => (-(Errno::EIO as i32), &[][..]),
             Err(errno) => (-(errno as i32), &[][..]),
         };
         match self.send(errno, unique, payload) {
@@ -64,6 +72,6 @@ impl Channel {
         header.u32(len).raw(&code.to_ne_bytes()).u64(unique);
         let parts = [IoSlice::new(header.as_slice()), IoSlice::new(payload)];
         let parts = if payload.is_empty() { &parts[..1] } else { &parts[..] };
-        nix::sys::uio::writev(&*self.0, parts).map(drop)
+        nix::sys::uio::writev(&*self.device, parts).map(drop)
     }
 }

@@ -62,6 +62,18 @@ mod fattr {
     pub(super) const MTIME_NOW: u32 = 1 << 8;
 }
 
+/// `FUSE_UNIQUE_RESEND`: a former process had read this request.
+const SENT_AGAIN: u64 = 1 << 63;
+
+/// Whether doing it once more changes nothing.
+fn only_asks(operation: u32) -> bool {
+    use self::opcode as op;
+    let asks = [op::LOOKUP, op::GETATTR, op::READLINK, op::ACCESS, op::STATFS, op::READ, op::READDIR];
+    let holds = [op::READDIRPLUS, op::OPEN, op::OPENDIR, op::RELEASE, op::RELEASEDIR, op::GETLK, op::IOCTL];
+    let tells = [op::FORGET, op::BATCH_FORGET, op::INTERRUPT, op::NOTIFY_REPLY, op::DESTROY];
+    asks.contains(&operation) || holds.contains(&operation) || tells.contains(&operation)
+}
+
 /// `FUSE_WRITE_KILL_SUIDGID`.
 const WRITE_KILLS_SUID: u32 = 1 << 2;
 
@@ -71,6 +83,14 @@ impl Transport {
         let Ok((header, fields)) = Fields::of(message) else {
             return tracing::error!(bytes = message.len(), "the kernel sent a message that is cut off");
         };
+        if header.unique & SENT_AGAIN != 0 && !only_asks(header.opcode) {
+            // It may have been done, and nobody knows.
+            tracing::warn!(
+                opcode = header.opcode,
+                "a change was under way when the former process died: EIO"
+            );
+            return self.reply(&header).error(Errno::EIO);
+        }
         if self.names(&header, fields).is_err() {
             tracing::error!(
                 opcode = header.opcode,
@@ -144,6 +164,9 @@ impl Transport {
             opcode::OPENDIR => adapter.opendir(caller, ino, reply()),
             opcode::READDIR | opcode::READDIRPLUS => {
                 let (fh, cookie, size) = (fields.u64()?, fields.u64()?, fields.u32()? as usize);
+                if self.channel.is_inherited {
+                    adapter.inherit_dir(ino, fh);
+                }
                 if header.opcode == opcode::READDIR {
                     adapter.readdir(caller, ino, fh, cookie, false, Lines::new(reply(), size));
                 } else {
@@ -163,7 +186,14 @@ impl Transport {
         match header.opcode {
             opcode::READ => {
                 let (fh, offset, size) = (fields.u64()?, fields.u64()?, fields.u32()?);
-                adapter.read(ino, fh, offset, size, reply());
+                if self.channel.is_inherited {
+                    // Flags of the read, lock owner.
+                    fields.skip(12)?;
+                    let flags = fields.i32()?;
+                    adapter.read_inherited((ino, fh, flags), offset, size, reply());
+                } else {
+                    adapter.read(ino, fh, offset, size, reply());
+                }
             }
             opcode::WRITE => {
                 let (fh, offset, size) = (fields.u64()?, fields.u64()?, fields.u32()? as usize);

@@ -42,8 +42,18 @@ impl Transport {
     /// # Errors
     /// See [`init::shake_hands`].
     pub(crate) fn open(device: OwnedFd, adapter: Adapter) -> io::Result<Self> {
-        let channel = Channel::new(device);
+        let channel = Channel::new(device, false);
         init::shake_hands(&channel, &mut vec![0; OTHER_REQUESTS_MAX], &adapter.options)?;
+        Ok(Self { adapter, channel })
+    }
+
+    /// Goes on with a `device` whose former process has died. What that one has read and not answered comes again.
+    ///
+    /// # Errors
+    /// EINVAL from a kernel that sends nothing again (before Linux 6.9): its callers would wait for ever.
+    pub(crate) fn inherit(device: OwnedFd, adapter: Adapter) -> io::Result<Self> {
+        let channel = Channel::new(device, true);
+        channel.notify(Notice::Resend, &Body::default())?;
         Ok(Self { adapter, channel })
     }
 

@@ -1,5 +1,5 @@
 //! A volume without the command line: `trial format META DIRECTORY NAME`, `trial mount [-d LOG] META MOUNTPOINT
-//! CACHE`, `trial umount [-f] MOUNTPOINT`, `trial worker SOCKET`. For trials by hand and for tests.
+//! CACHE`, `trial umount [-f] MOUNTPOINT`, `trial pod SOCKET`. For trials by hand and for tests.
 #![expect(clippy::print_stderr, reason = "a program for the terminal")]
 
 use juicefs_base::SecretString;
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
         ["umount", "-f", mountpoint] => {
             juicefs_mount::umount(Path::new(mountpoint), UmountOptions { force: true, flush: false })
         }
-        ["worker", socket] => juicefs_mount::run_pod_worker(Path::new(socket), 0, "trial"),
+        ["pod", socket] => juicefs_mount::run_mount_pod(Path::new(socket), &["worker".into()]),
+        ["worker"] => juicefs_mount::run_pod_worker(nix::unistd::getuid().as_raw(), "trial"),
         _ => {
             eprintln!("usage: see the head of trial.rs");
             return ExitCode::from(2);

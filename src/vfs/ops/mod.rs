@@ -2,5 +2,6 @@
 
 mod data;
 mod dirs;
+mod inherited;
 mod names;
 mod nodes;

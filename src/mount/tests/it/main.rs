@@ -4,5 +4,6 @@
 
 mod daemon;
 mod files;
+mod keeper;
 mod pod;
 mod support;
