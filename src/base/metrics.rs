@@ -97,9 +97,9 @@ macro_rules! operations {
 
 operations! {
     Access = "access", Create = "create", Fallocate = "fallocate", Flush = "flush", Fsync = "fsync",
-    Getattr = "getattr", Link = "link", Lookup = "lookup", Lseek = "lseek", Mkdir = "mkdir", Mknod = "mknod",
+    Getattr = "getattr", Getxattr = "getxattr", Link = "link", Listxattr = "listxattr", Lookup = "lookup", Lseek = "lseek", Mkdir = "mkdir", Mknod = "mknod",
     Open = "open", Opendir = "opendir", Read = "read", Readdir = "readdir", Readlink = "readlink",
-    Release = "release", Releasedir = "releasedir", Rename = "rename", Rmdir = "rmdir", Setattr = "setattr",
+    Release = "release", Releasedir = "releasedir", Removexattr = "removexattr", Rename = "rename", Rmdir = "rmdir", Setattr = "setattr", Setxattr = "setxattr",
     Statfs = "statfs", Symlink = "symlink", Truncate = "truncate", Unlink = "unlink", Write = "write",
 }
 

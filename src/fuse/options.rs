@@ -30,6 +30,12 @@ pub struct FuseOptions {
     pub all_squash: Option<(u32, u32)>,
     /// Lets the kernel keep directory listings (`--readdir-cache`).
     pub caches_listings: bool,
+    /// Extended attributes (`--enable-xattr`).
+    pub xattrs: bool,
+    /// `security.capability` (`--enable-cap`).
+    pub capabilities: bool,
+    /// `security.selinux` (`--enable-selinux`).
+    pub selinux: bool,
     flags: MsFlags,
     fsname: Option<String>,
     /// `-o` words that were accepted and change nothing, for a warning.
@@ -52,6 +58,9 @@ impl FuseOptions {
             root_squash: None,
             all_squash: None,
             caches_listings: false,
+            xattrs: false,
+            capabilities: false,
+            selinux: false,
             // As the peer and `fusermount3` do; `-o suid,dev` takes them off.
             flags: MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
             fsname: None,

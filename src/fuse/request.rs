@@ -1,6 +1,7 @@
 //! What a request is and how it is answered, in our own words: nothing outside `transport` knows which crate
 //! or read loop carries them. Where the vfs has a word for an answer, it is used as it is.
 
+use bytes::Bytes;
 use juicefs_base::Errno;
 use juicefs_vfs::{Found, Line, Opened};
 use std::time::Duration;
@@ -32,6 +33,13 @@ pub(crate) struct OpenedFile {
     pub(crate) opened: Opened,
     /// Nothing can have been written through it: closing a descriptor need not be told.
     pub(crate) skips_flush: bool,
+}
+
+/// Bytes for a caller who has `room` for so many; 0 asks how many there are.
+#[derive(Clone, Debug)]
+pub(crate) struct Fitted {
+    pub(crate) room: u32,
+    pub(crate) bytes: Bytes,
 }
 
 /// An open directory.

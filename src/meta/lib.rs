@@ -28,7 +28,8 @@ pub use format::Format;
 pub use meta::{FreedSliceSink, Meta};
 pub use ops::write_many::SLICES_MAX;
 pub use request::{
-    MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs, WriteDone,
+    MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs,
+    WriteDone, XattrMode,
 };
 pub use rules::{Compaction, plan_compaction};
 pub use session::{SessionInfo, VolumeGoneSink};

@@ -38,6 +38,11 @@ pub enum Get {
     Parents { ino: Ino },
     /// -> [`Got::Bytes`]
     Symlink { ino: Ino },
+    /// The value of an extended attribute; the names are raw bytes. On Redis a held one watches all attributes of
+    /// the node -> [`Got::Bytes`]
+    Xattr { ino: Ino, name: Bytes, hold: Hold },
+    /// Names of all extended attributes, sorted -> [`Got::Names`]
+    XattrNames { ino: Ino },
     /// The raw slice list, empty when there is none -> [`Got::Slices`]
     Chunk { ino: Ino, indx: u32, hold: Hold },
     /// Announces `Change::AppendSlice`; engines that cannot append blindly fetch the chunk now
@@ -68,6 +73,7 @@ pub enum Got {
     Flag(bool),
     Parents(Vec<(Ino, i64)>),
     Bytes(Option<Bytes>),
+    Names(Vec<Bytes>),
     Slices(Vec<Slice>),
     Indexes(Vec<u32>),
     DirStat(Option<DirStat>),
@@ -137,6 +143,16 @@ pub enum Change {
     },
     DeleteSymlink {
         ino: Ino,
+    },
+    /// Creates or replaces an extended attribute.
+    SetXattr {
+        ino: Ino,
+        name: Bytes,
+        value: Bytes,
+    },
+    DeleteXattr {
+        ino: Ino,
+        name: Bytes,
     },
     /// All extended attributes of a node that goes away.
     DeleteXattrs {
@@ -274,6 +290,8 @@ impl Change {
             | Self::DeleteParentRefs { .. }
             | Self::InsertSymlink { .. }
             | Self::DeleteSymlink { .. }
+            | Self::SetXattr { .. }
+            | Self::DeleteXattr { .. }
             | Self::DeleteXattrs { .. }
             | Self::AppendSlice { .. }
             | Self::DeleteChunk { .. }

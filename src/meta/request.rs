@@ -145,6 +145,17 @@ impl RenameFlags {
     }
 }
 
+/// Whether an extended attribute may or must be there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XattrMode {
+    #[default]
+    Any,
+    /// `XATTR_CREATE`
+    Create,
+    /// `XATTR_REPLACE`
+    Replace,
+}
+
 /// Bits of `fallocate(2)`.
 pub mod fallocate {
     pub const KEEP_SIZE: u8 = 1;

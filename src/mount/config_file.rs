@@ -15,7 +15,7 @@ pub(crate) fn shown(settings: &MountSettings, format: &Format) -> Result<Map<Str
     let config = json!({
         "Meta": meta(options),
         "Chunk": chunk(settings, format),
-        "Security": { "EnableCap": false, "EnableSELinux": false },
+        "Security": { "EnableCap": options.enable_cap, "EnableSELinux": options.enable_selinux },
         "Port": {},
         "Version": options.version,
         "AttrTimeout": nanos(options.attr_ttl),
@@ -123,7 +123,7 @@ fn fuse(options: &MountOptions, fuse: &FuseOptions) -> Value {
         "FsName": fuse.source(),
         "Name": "juicefs",
         "SingleThreaded": false,
-        "DisableXAttrs": true,
+        "DisableXAttrs": !options.enable_xattr,
         "Debug": false,
         "EnableLocks": true,
         "EnableSymlinkCaching": true,

@@ -103,6 +103,9 @@ pub struct MountOptions {
     /// `-o` lists, in order.
     pub fuse_options: Vec<String>,
     pub max_fuse_io_bytes: u32,
+    pub enable_xattr: bool,
+    pub enable_cap: bool,
+    pub enable_selinux: bool,
     pub umask: Option<u16>,
     pub root_squash: Option<(u32, u32)>,
     pub all_squash: Option<(u32, u32)>,
@@ -165,6 +168,9 @@ impl Default for MountOptions {
             cache_eviction: "2-random".to_owned(),
             fuse_options: Vec::new(),
             max_fuse_io_bytes: 1 << 20,
+            enable_xattr: false,
+            enable_cap: false,
+            enable_selinux: false,
             umask: None,
             root_squash: None,
             all_squash: None,
@@ -187,6 +193,9 @@ impl MountOptions {
         fuse.root_squash = self.root_squash;
         fuse.all_squash = self.all_squash;
         fuse.default_permissions = self.root_squash.is_none() && self.all_squash.is_none();
+        fuse.xattrs = self.enable_xattr;
+        fuse.capabilities = self.enable_cap;
+        fuse.selinux = self.enable_selinux;
         fuse.caches_listings = self.readdir_cache;
         for list in &self.fuse_options {
             fuse.apply_list(list)?;

@@ -22,6 +22,7 @@ pub const NAMES: &[&str] = &[
     "parent",
     "parent-refs",
     "symlink",
+    "xattr",
     "used-space",
     "used-inodes",
     "dir-stat",
@@ -44,6 +45,7 @@ pub fn all(snapshot: &Snapshot) -> Findings {
         link_counts,
         parents,
         symlink_targets,
+        xattrs_have_owners,
         usage,
         dir_stats,
         slices_fit,
@@ -235,6 +237,12 @@ fn symlink_targets(snapshot: &Snapshot, findings: &mut Findings) {
     }
     for ino in snapshot.symlinks.keys().filter(|ino| !snapshot.nodes.contains_key(ino)) {
         findings.push(format!("symlink: a target is left of inode {ino}"));
+    }
+}
+
+fn xattrs_have_owners(snapshot: &Snapshot, findings: &mut Findings) {
+    for ino in snapshot.xattrs.iter().filter(|ino| !snapshot.nodes.contains_key(ino)) {
+        findings.push(format!("xattr: extended attributes are left of inode {ino}"));
     }
 }
 

@@ -66,6 +66,9 @@ fn read_key(db: &mut Connection, key: &[u8], snapshot: &mut Snapshot) -> anyhow:
         "s" => {
             snapshot.symlinks.insert(ino, db.get(key)?);
         }
+        "x" => {
+            snapshot.xattrs.insert(ino);
+        }
         _ => {}
     }
     Ok(())

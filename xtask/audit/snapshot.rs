@@ -71,6 +71,8 @@ pub struct Snapshot {
     /// Parents of hard-linked files; `None` where the engine derives them from the entries.
     pub parents: Option<BTreeMap<u64, BTreeMap<u64, i64>>>,
     pub symlinks: BTreeMap<u64, Vec<u8>>,
+    /// Inodes that have extended attributes.
+    pub xattrs: BTreeSet<u64>,
     pub sustained: BTreeSet<u64>,
     pub deleted_files: BTreeSet<u64>,
     pub detached: BTreeSet<u64>,

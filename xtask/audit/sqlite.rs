@@ -60,6 +60,10 @@ pub fn read(path: &str) -> anyhow::Result<Snapshot> {
         snapshot.symlinks.insert(unsigned(row, 0)?, bytes(row, 1)?);
         Ok(())
     })?;
+    rows(&database, "SELECT DISTINCT inode FROM jfs_xattr", |row| {
+        snapshot.xattrs.insert(unsigned(row, 0)?);
+        Ok(())
+    })?;
     rows(&database, "SELECT inode FROM jfs_sustained", |row| {
         snapshot.sustained.insert(unsigned(row, 0)?);
         Ok(())

@@ -85,6 +85,9 @@ fn every_break_is_named() {
     broken("symlink", |volume| {
         volume.symlinks.insert(4, b"longer".to_vec());
     });
+    broken("xattr", |volume| {
+        volume.xattrs.insert(99);
+    });
     broken("symlink", |volume| {
         volume.symlinks.insert(99, b"left".to_vec());
     });

@@ -8,6 +8,7 @@ mod directory;
 mod inherited;
 mod names;
 mod special;
+mod xattrs;
 
 pub(crate) use attributes::Changes;
 

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::wire::{Body, DIRENT_BYTES, ENTRY_BYTES};
-use crate::request::{Answer, Listing, Looked, OpenedDirectory, OpenedFile};
+use crate::request::{Answer, Fitted, Listing, Looked, OpenedDirectory, OpenedFile};
 use bytes::Bytes;
 use juicefs_base::Errno;
 use juicefs_vfs::{Attr, Attributes, Created, Found, Ino, Kind, Line, Opened, StatFs, Time};
@@ -210,6 +210,17 @@ impl Answer<u32> for Reply {
             body.u32(count).u32(0);
             body
         }));
+    }
+}
+
+impl Answer<Fitted> for Reply {
+    fn answer(self, result: Result<Fitted, Errno>) {
+        match result {
+            Ok(Fitted { room: 0, bytes }) => self.answer(Ok(u32::try_from(bytes.len()).unwrap_or(u32::MAX))),
+            Ok(Fitted { room, bytes }) if bytes.len() > room as usize => self.error(Errno::ERANGE),
+            Ok(Fitted { bytes, .. }) => self.answer(Ok(bytes)),
+            Err(errno) => self.error(errno),
+        }
     }
 }
 

@@ -29,6 +29,10 @@ pub(super) mod opcode {
     pub const STATFS: u32 = 17;
     pub const RELEASE: u32 = 18;
     pub const FSYNC: u32 = 20;
+    pub const SETXATTR: u32 = 21;
+    pub const GETXATTR: u32 = 22;
+    pub const LISTXATTR: u32 = 23;
+    pub const REMOVEXATTR: u32 = 24;
     pub const FLUSH: u32 = 25;
     pub const INIT: u32 = 26;
     pub const OPENDIR: u32 = 27;
@@ -160,6 +164,22 @@ impl Transport {
             opcode::SETATTR => adapter.setattr(caller, ino, changes(&mut fields)?, reply()),
             opcode::ACCESS => adapter.access(caller, ino, fields.i32()?, reply()),
             opcode::STATFS => adapter.statfs(caller, ino, reply()),
+            opcode::SETXATTR => {
+                // Without FUSE_SETXATTR_EXT two numbers stand before the name.
+                let (size, flags) = (fields.u32()? as usize, fields.i32()?);
+                let name = Bytes::copy_from_slice(fields.name()?);
+                let value = Bytes::copy_from_slice(fields.bytes(size)?);
+                adapter.setxattr(caller, ino, (name, value), flags, reply());
+            }
+            opcode::GETXATTR => {
+                let room = fields.u32()?;
+                fields.skip(4)?;
+                adapter.getxattr(caller, ino, Bytes::copy_from_slice(fields.name()?), room, reply());
+            }
+            opcode::LISTXATTR => adapter.listxattr(ino, fields.u32()?, reply()),
+            opcode::REMOVEXATTR => {
+                adapter.removexattr(caller, ino, Bytes::copy_from_slice(fields.name()?), reply());
+            }
             opcode::OPEN => adapter.open(caller, ino, fields.i32()?, reply()),
             opcode::OPENDIR => adapter.opendir(caller, ino, reply()),
             opcode::READDIR | opcode::READDIRPLUS => {
@@ -222,8 +242,7 @@ impl Transport {
         Ok(())
     }
 
-    /// What needs no answer, and what is not done. ENOSYS makes the kernel stop asking: xattr calls answer
-    /// EOPNOTSUPP (and no write asks for `security.capability` any more), `fsync` of a directory is answered by the
+    /// What needs no answer, and what is not done. ENOSYS makes the kernel stop asking: `fsync` of a directory is answered by the
     /// kernel (names are durable when their request is), SEEK_DATA and copies fall back to the kernel's own ways.
     fn rest(&self, header: &Header) {
         match header.opcode {

@@ -185,6 +185,17 @@ pub(super) async fn a_guarded_node_must_not_change(home: &Home) {
     assert!(is_conflict(&late.commit(&create(7, "b")).await));
 }
 
+pub(super) async fn two_makers_of_one_xattr_conflict(home: &Home) {
+    let engine = with_directory(home).await;
+    let xattr = bytes::Bytes::from_static(b"user.a");
+    let held = [Get::Xattr { ino: DIR, name: xattr.clone(), hold: Hold::Update }];
+    let set = [Change::SetXattr { ino: DIR, name: xattr.clone(), value: xattr }];
+    let mut late = engine.begin(0).await.expect("begins");
+    assert_eq!(late.read(&held).await.expect("reads"), [Got::Bytes(None)]);
+    commit(&*home.other, &held, &set).await.expect("commits");
+    assert!(is_conflict(&late.commit(&set).await));
+}
+
 pub(super) async fn a_peeked_node_may_change(home: &Home) {
     let engine = with_directory(home).await;
     put(&**engine, &create(6, "a")).await;

@@ -49,6 +49,7 @@ macro_rules! every_engine {
         case!($home, rows::an_edge_can_be_replaced_and_deleted);
         case!($home, rows::a_directory_knows_whether_it_has_children);
         case!($home, rows::a_symlink_keeps_its_target);
+        case!($home, rows::an_xattr_keeps_its_bytes);
         case!($home, rows::parents_of_a_hard_link_are_counted);
         case!($home, rows::directory_statistics_move_only_where_they_exist);
         case!($home, rows::a_sustained_inode_belongs_to_a_session);
@@ -74,6 +75,7 @@ macro_rules! every_engine {
         case!($home, attempts::an_update_is_not_lost);
         case!($home, attempts::a_guarded_node_must_not_change);
         case!($home, attempts::a_peeked_node_may_change);
+        case!($home, attempts::two_makers_of_one_xattr_conflict);
         case!($home, attempts::a_guarded_chunk_must_not_grow);
         case!($home, attempts::a_commit_is_seen_by_every_later_read);
         case!($home, attempts::updates_from_many_tasks_add_up);

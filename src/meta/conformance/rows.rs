@@ -104,6 +104,35 @@ pub(super) async fn a_symlink_keeps_its_target(home: &Home) {
     assert_eq!(get(engine, Get::Symlink { ino: Ino(5) }).await, Got::Bytes(None));
 }
 
+pub(super) async fn an_xattr_keeps_its_bytes(home: &Home) {
+    let engine = &**home.volume().await;
+    let ino = Ino(5);
+    let value = |name: &'static [u8]| {
+        get(engine, Get::Xattr { ino, name: Bytes::from_static(name), hold: Hold::Peek })
+    };
+    let set = |name: &'static [u8], value: &[u8]| Change::SetXattr {
+        ino,
+        name: Bytes::from_static(name),
+        value: Bytes::copy_from_slice(value),
+    };
+    assert_eq!(value(b"user.a").await, Got::Bytes(None));
+    assert_eq!(get(engine, Get::XattrNames { ino }).await, Got::Names(Vec::new()));
+    let (big, raw): (Vec<u8>, &[u8]) = (vec![0xff; 65_536], b"user.\xff\xfe'%");
+    put(engine, &[set(b"user.b", &big), set(b"user.a", b""), set(raw, b"\0x\0")]).await;
+    assert_eq!(value(b"user.b").await, Got::Bytes(Some(big.into())));
+    assert_eq!(value(b"user.a").await, Got::Bytes(Some(Bytes::new())));
+    assert_eq!(value(raw).await, Got::Bytes(Some(Bytes::from_static(b"\0x\0"))));
+    assert_eq!(value(b"user.A").await, Got::Bytes(None), "names are bytes, not letters");
+    let names: Vec<_> = [b"user.a", b"user.b", raw].map(Bytes::copy_from_slice).into();
+    assert_eq!(get(&*home.other, Get::XattrNames { ino }).await, Got::Names(names));
+    put(engine, &[set(b"user.a", b"2"), Change::DeleteXattr { ino, name: Bytes::from_static(b"user.b") }])
+        .await;
+    assert_eq!(value(b"user.a").await, Got::Bytes(Some(Bytes::from_static(b"2"))));
+    assert_eq!(value(b"user.b").await, Got::Bytes(None));
+    put(engine, &[Change::DeleteXattrs { ino }]).await;
+    assert_eq!(get(engine, Get::XattrNames { ino }).await, Got::Names(Vec::new()));
+}
+
 /// Edges and counts travel together, so that engines which keep only one of them agree.
 pub(super) async fn parents_of_a_hard_link_are_counted(home: &Home) {
     let engine = &**home.volume().await;

@@ -17,6 +17,7 @@ mod resize;
 mod statfs;
 mod victim;
 pub(crate) mod write_many;
+mod xattr;
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,31 @@ pub(crate) fn check_remove(caller: &Caller, directory: &Attr, node: &Attr) -> Re
     check_sticky(caller, directory, node)
 }
 
+/// Whether an extended attribute may be read or written: `user.` like the node's data, on files and directories; the
+/// other namespaces are root's. Immutable and append-only nodes keep theirs, whoever has checked the caller.
+pub(crate) fn check_xattr(caller: &Caller, attr: &Attr, name: &[u8], mask: u8) -> Result<(), Errno> {
+    let is_write = mask == WRITE;
+    if is_write && attr.flags & (flags::IMMUTABLE | flags::APPEND) != 0 {
+        return Err(Errno::EPERM);
+    }
+    if !caller.checks_permission {
+        return Ok(());
+    }
+    let denied = if is_write { Errno::EPERM } else { Errno::ENODATA };
+    if !name.starts_with(b"user.") {
+        let is_free = caller.uid == 0 || (!is_write && name.starts_with(b"security."));
+        return if is_free { Ok(()) } else { Err(denied) };
+    }
+    if !matches!(attr.kind, Kind::File | Kind::Directory) {
+        return Err(denied);
+    }
+    let is_foreign = attr.kind == Kind::Directory && attr.mode & 0o1000 != 0 && caller.uid != attr.uid;
+    if is_write && is_foreign && caller.uid != 0 {
+        return Err(denied);
+    }
+    check(caller, attr, mask)
+}
+
 /// In a sticky directory only root and the owners of directory and node may take the name away. The kernel's
 /// own check may be older than the directory's mode, so it is done for every caller.
 fn check_sticky(caller: &Caller, directory: &Attr, node: &Attr) -> Result<(), Errno> {
@@ -97,6 +122,25 @@ mod tests {
         }
         let unchecked = Caller { checks_permission: false, ..caller(12, 12, &[]) };
         assert_eq!(check_remove(&unchecked, &directory, &file), Err(Errno::EACCES));
+    }
+
+    #[test]
+    fn user_attributes_follow_the_mode_and_the_others_are_roots() {
+        let (owner, other) = (caller(10, 10, &[]), caller(11, 11, &[]));
+        let file = attr(Kind::File, 0o640, 10, 10);
+        assert_eq!(check_xattr(&owner, &file, b"user.a", WRITE), Ok(()));
+        assert_eq!(check_xattr(&other, &file, b"user.a", READ), Err(Errno::EACCES));
+        assert_eq!(check_xattr(&owner, &file, b"trusted.a", WRITE), Err(Errno::EPERM));
+        assert_eq!(check_xattr(&owner, &file, b"trusted.a", READ), Err(Errno::ENODATA));
+        assert_eq!(check_xattr(&caller(0, 0, &[]), &file, b"trusted.a", WRITE), Ok(()));
+        let link = attr(Kind::Symlink, 0o777, 10, 10);
+        assert_eq!(check_xattr(&owner, &link, b"user.a", WRITE), Err(Errno::EPERM));
+        let shared = attr(Kind::Directory, 0o1777, 0, 0);
+        assert_eq!(check_xattr(&owner, &shared, b"user.a", WRITE), Err(Errno::EPERM));
+        let unchecked = Caller { checks_permission: false, ..other };
+        assert_eq!(check_xattr(&unchecked, &file, b"trusted.a", WRITE), Ok(()), "the kernel has looked");
+        let frozen = Attr { flags: flags::IMMUTABLE, ..file };
+        assert_eq!(check_xattr(&unchecked, &frozen, b"user.a", WRITE), Err(Errno::EPERM));
     }
 
     #[test]

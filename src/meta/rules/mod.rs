@@ -5,7 +5,7 @@ mod attributes;
 mod compaction;
 mod parents;
 
-pub(crate) use access::{EXECUTE, READ, WRITE, check, check_add, check_remove, permits};
+pub(crate) use access::{EXECUTE, READ, WRITE, check, check_add, check_remove, check_xattr, permits};
 pub(crate) use attributes::{born, changed, without_suid};
 pub use compaction::{Compaction, plan as plan_compaction};
 pub(crate) use parents::{Touch, moved};

@@ -26,7 +26,7 @@ use crate::port::{Attempt, Change, Engine, Get, Got, Item, Receipt, Scan};
 use crate::types::{Attr, DirStat, Ino, Time};
 pub(crate) use rows::{
     AppendTarget, ChunkOf, DelayedSlicesOf, DirStatOf, EdgeOf, IsSustained, NodeOf, ParentsOf, Rows,
-    SymlinkOf,
+    SymlinkOf, XattrNamesOf, XattrOf,
 };
 pub(crate) use stripes::Stripes;
 pub use waiting::DEADLINE;

@@ -46,6 +46,9 @@ row!(EdgeOf<'a>(parent: Ino, name: &'a Name, hold: Hold) -> Option<Edge>,
     Get::Edge { parent: *parent, name: (*name).clone(), hold: *hold }, Got::Edge(edge) => edge);
 row!(ParentsOf(ino: Ino) -> Vec<(Ino, i64)>, Get::Parents { ino: *ino }, Got::Parents(parents) => parents);
 row!(SymlinkOf(ino: Ino) -> Option<bytes::Bytes>, Get::Symlink { ino: *ino }, Got::Bytes(target) => target);
+row!(XattrOf<'a>(ino: Ino, name: &'a bytes::Bytes, hold: Hold) -> Option<bytes::Bytes>,
+    Get::Xattr { ino: *ino, name: (*name).clone(), hold: *hold }, Got::Bytes(value) => value);
+row!(XattrNamesOf(ino: Ino) -> Vec<bytes::Bytes>, Get::XattrNames { ino: *ino }, Got::Names(names) => names);
 row!(ChunkOf(ino: Ino, indx: u32, hold: Hold) -> Vec<Slice>,
     Get::Chunk { ino: *ino, indx: *indx, hold: *hold }, Got::Slices(slices) => slices);
 row!(AppendTarget(ino: Ino, indx: u32) -> (), Get::AppendTarget { ino: *ino, indx: *indx }, Got::Ready => ());

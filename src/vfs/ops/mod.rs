@@ -5,3 +5,4 @@ mod dirs;
 mod inherited;
 mod names;
 mod nodes;
+mod xattrs;

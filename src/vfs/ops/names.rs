@@ -144,7 +144,7 @@ impl Vfs {
     }
 
     /// Attributes after an own change that left the data alone.
-    fn changed_node(&self, ino: Ino, attr: Attr) -> Attr {
+    pub(crate) fn changed_node(&self, ino: Ino, attr: Attr) -> Attr {
         let Some(file) = self.core.files.find(ino) else { return attr };
         let mut state = file.state();
         state.attributes_changed(attr, self.core.tick());

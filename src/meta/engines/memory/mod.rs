@@ -209,7 +209,10 @@ impl Attempt for MemoryAttempt<'_> {
 
 fn hold_of(get: &Get) -> Hold {
     match get {
-        Get::Node { hold, .. } | Get::Edge { hold, .. } | Get::Chunk { hold, .. } => *hold,
+        Get::Node { hold, .. }
+        | Get::Edge { hold, .. }
+        | Get::Chunk { hold, .. }
+        | Get::Xattr { hold, .. } => *hold,
         Get::HasChildren { .. }
         | Get::Parents { .. }
         | Get::Sustained { .. }
@@ -217,6 +220,7 @@ fn hold_of(get: &Get) -> Hold {
         | Get::Side { .. }
         | Get::DelayedSlices { .. } => Hold::Guard,
         Get::Symlink { .. }
+        | Get::XattrNames { .. }
         | Get::AppendTarget { .. }
         | Get::Chunks { .. }
         | Get::DirStat { .. }

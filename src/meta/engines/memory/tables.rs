@@ -16,6 +16,7 @@ pub(super) struct Tables {
     edges: BTreeMap<Ino, BTreeMap<Name, Edge>>,
     parents: BTreeMap<Ino, BTreeMap<Ino, i64>>,
     symlinks: HashMap<Ino, Bytes>,
+    xattrs: BTreeMap<Ino, BTreeMap<Bytes, Bytes>>,
     chunks: BTreeMap<(Ino, u32), Vec<Slice>>,
     /// True counts; 0 or less = the objects wait for their deletion.
     slice_refs: BTreeMap<(SliceId, u32), i64>,
@@ -48,6 +49,12 @@ impl Tables {
                 )
             }
             Get::Symlink { ino } => Got::Bytes(self.symlinks.get(ino).cloned()),
+            Get::Xattr { ino, name, .. } => {
+                Got::Bytes(self.xattrs.get(ino).and_then(|values| values.get(name)).cloned())
+            }
+            Get::XattrNames { ino } => {
+                Got::Names(self.xattrs.get(ino).into_iter().flatten().map(|(name, _)| name.clone()).collect())
+            }
             Get::Chunk { ino, indx, .. } => {
                 Got::Slices(self.chunks.get(&(*ino, *indx)).cloned().unwrap_or_default())
             }
@@ -190,6 +197,17 @@ impl Tables {
     /// Records about nodes rather than the nodes themselves.
     fn apply_record(&mut self, change: &Change) {
         match change {
+            Change::SetXattr { ino, name, value } => {
+                self.xattrs.entry(*ino).or_default().insert(name.clone(), value.clone());
+            }
+            Change::DeleteXattr { ino, name } => {
+                if let Some(values) = self.xattrs.get_mut(ino) {
+                    values.remove(name);
+                }
+            }
+            Change::DeleteXattrs { ino } => {
+                self.xattrs.remove(ino);
+            }
             Change::InsertDirStat { ino } => {
                 self.dir_stats.insert(*ino, DirStat::default());
             }
@@ -231,7 +249,7 @@ impl Tables {
             Change::DeleteSide { name } => {
                 self.sides.remove(name);
             }
-            // Extended attributes, quotas and locks are not kept here, and the rest is done by `apply`.
+            // Quotas and locks are not kept here, and the rest is done by `apply`.
             _ => {}
         }
     }

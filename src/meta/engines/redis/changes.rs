@@ -150,6 +150,12 @@ impl Writes {
                 self.command("SET").arg(keys::symlink(*ino)).arg(&target[..]);
             }
             Change::DeleteSymlink { ino } => self.delete(keys::symlink(*ino)),
+            Change::SetXattr { ino, name, value } => {
+                self.command("HSET").arg(keys::xattrs(*ino)).arg(&name[..]).arg(&value[..]);
+            }
+            Change::DeleteXattr { ino, name } => {
+                self.command("HDEL").arg(keys::xattrs(*ino)).arg(&name[..]);
+            }
             Change::DeleteXattrs { ino } => self.delete(keys::xattrs(*ino)),
             Change::AppendSlice { .. }
             | Change::DeleteChunk { .. }

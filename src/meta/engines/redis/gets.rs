@@ -58,6 +58,13 @@ impl<'g> Questions<'g> {
             Get::Symlink { ino } => {
                 self.command("GET").arg(keys::symlink(*ino));
             }
+            Get::Xattr { ino, name, hold } => {
+                self.watch(*hold, || keys::xattrs(*ino));
+                self.command("HGET").arg(keys::xattrs(*ino)).arg(&name[..]);
+            }
+            Get::XattrNames { ino } => {
+                self.command("HKEYS").arg(keys::xattrs(*ino));
+            }
             Get::Chunk { ino, indx, hold } => {
                 self.watch(*hold, || keys::chunk(*ino, *indx));
                 self.command("LRANGE").arg(keys::chunk(*ino, *indx)).arg(0).arg(-1);
@@ -131,7 +138,10 @@ impl<'g> Questions<'g> {
                 }
                 Get::HasChildren { .. } | Get::Sustained { .. } => Got::Flag(replies.int()? > 0),
                 Get::Parents { ino } => Got::Parents(parents(*ino, replies)?),
-                Get::Symlink { .. } | Get::Side { .. } => Got::Bytes(replies.bytes()?.map(Into::into)),
+                Get::Symlink { .. } | Get::Side { .. } | Get::Xattr { .. } => {
+                    Got::Bytes(replies.bytes()?.map(Into::into))
+                }
+                Get::XattrNames { .. } => Got::Names(names(replies)?),
                 Get::Chunk { ino, indx, .. } => Got::Slices(chunk(*ino, *indx, replies.array()?)?),
                 Get::AppendTarget { .. } => Got::Ready,
                 Get::Chunks { first, last, .. } if !is_long_span(*first, *last) => {
@@ -200,6 +210,13 @@ fn dir_stat(ino: Ino, replies: &mut Replies<'_>) -> Result<Option<DirStat>> {
     // The used space says whether there are statistics, as the peer has it.
     let [length, Some(space), inodes] = numbers else { return Ok(None) };
     Ok(Some(DirStat { length: length.unwrap_or(0), space, inodes: inodes.unwrap_or(0) }))
+}
+
+fn names(replies: &mut Replies<'_>) -> Result<Vec<bytes::Bytes>> {
+    let fields = replies.array()?.into_iter();
+    let mut names = fields.map(|name| reply::some_bytes(name).map(Into::into)).collect::<Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn session(sid: u64, replies: &mut Replies<'_>) -> Result<Option<SessionRow>> {

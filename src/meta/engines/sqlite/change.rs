@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params, params_from_iter};
 
 use super::connection::Conn;
-use super::read::{self, int};
+use super::read::{self, Text, int};
 use super::rows::split_time;
 use super::{log, side};
 use crate::engines::packed;
@@ -45,8 +45,8 @@ pub(super) fn make(conn: &Conn, changes: &[Change]) -> Result<(Receipt, Usage)> 
             Change::DeleteSymlink { ino } => {
                 delete(conn, "DELETE FROM jfs_symlink WHERE inode = ?1", ino.0)?;
             }
-            Change::DeleteXattrs { ino } => {
-                delete(conn, "DELETE FROM jfs_xattr WHERE inode = ?1", ino.0)?;
+            Change::SetXattr { .. } | Change::DeleteXattr { .. } | Change::DeleteXattrs { .. } => {
+                xattr(conn, change)?
             }
             Change::DeleteChunk { ino, indx } => {
                 let mut statement = conn.statement("DELETE FROM jfs_chunk WHERE inode = ?1 AND indx = ?2")?;
@@ -85,6 +85,27 @@ pub(super) fn make(conn: &Conn, changes: &[Change]) -> Result<(Receipt, Usage)> 
         }
     }
     Ok((receipt, usage))
+}
+
+fn xattr(conn: &Conn, change: &Change) -> Result<()> {
+    match change {
+        Change::SetXattr { ino, name, value } => {
+            conn.statement(
+                "INSERT INTO jfs_xattr (inode, name, value) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (inode, name) DO UPDATE SET value = excluded.value",
+            )?
+            .execute(params![int(ino.0), Text(name), &value[..]])?;
+        }
+        Change::DeleteXattr { ino, name } => {
+            conn.statement("DELETE FROM jfs_xattr WHERE inode = ?1 AND name = ?2")?
+                .execute(params![int(ino.0), Text(name)])?;
+        }
+        Change::DeleteXattrs { ino } => {
+            delete(conn, "DELETE FROM jfs_xattr WHERE inode = ?1", ino.0)?;
+        }
+        _ => unreachable!("not a change of extended attributes"),
+    }
+    Ok(())
 }
 
 fn one(rows: usize) -> Result<()> {

@@ -35,6 +35,24 @@ pub(super) fn answer(conn: &Conn, get: &Get) -> Result<Got> {
             let mut rows = statement.query([int(ino.0)])?;
             Got::Bytes(rows.next()?.map(|row| rows::bytes(row, 0).map(Bytes::copy_from_slice)).transpose()?)
         }
+        Get::Xattr { ino, name, .. } => {
+            let mut statement =
+                conn.statement("SELECT value FROM jfs_xattr WHERE inode = ?1 AND name = ?2")?;
+            let mut rows = statement.query(rusqlite::params![int(ino.0), Text(name)])?;
+            let value = rows.next()?.map(|row| rows::bytes(row, 0).map(Bytes::copy_from_slice)).transpose();
+            Got::Bytes(rows::named(value, || format!("xattr {} of inode {ino}", name.escape_ascii()))?)
+        }
+        Get::XattrNames { ino } => {
+            let mut statement =
+                conn.statement("SELECT name FROM jfs_xattr WHERE inode = ?1 ORDER BY name")?;
+            let mut rows = statement.query([int(ino.0)])?;
+            let mut names = Vec::new();
+            while let Some(row) = rows.next()? {
+                let name = rows::bytes(row, 0).map(Bytes::copy_from_slice);
+                names.push(rows::named(name, || format!("xattr of inode {ino}"))?);
+            }
+            Got::Names(names)
+        }
         Get::Chunk { ino, indx, .. } => Got::Slices(chunk(conn, *ino, *indx)?),
         Get::AppendTarget { .. } => Got::Ready,
         Get::Chunks { ino, first, last } => {
@@ -90,7 +108,10 @@ pub(super) fn answer(conn: &Conn, get: &Get) -> Result<Got> {
 /// Whether the answer to `get` must be the same at commit as it was when read.
 pub(super) fn is_held(get: &Get) -> bool {
     match get {
-        Get::Node { hold, .. } | Get::Edge { hold, .. } | Get::Chunk { hold, .. } => *hold != Hold::Peek,
+        Get::Node { hold, .. }
+        | Get::Edge { hold, .. }
+        | Get::Chunk { hold, .. }
+        | Get::Xattr { hold, .. } => *hold != Hold::Peek,
         Get::HasChildren { .. }
         | Get::Chunks { .. }
         | Get::Session { .. }
@@ -98,7 +119,11 @@ pub(super) fn is_held(get: &Get) -> bool {
         | Get::Sustained { .. }
         | Get::Side { .. }
         | Get::DelayedSlices { .. } => true,
-        Get::Parents { .. } | Get::Symlink { .. } | Get::AppendTarget { .. } | Get::DirStat { .. } => false,
+        Get::Parents { .. }
+        | Get::Symlink { .. }
+        | Get::XattrNames { .. }
+        | Get::AppendTarget { .. }
+        | Get::DirStat { .. } => false,
     }
 }
 
@@ -170,6 +195,15 @@ fn parents(conn: &Conn, ino: Ino) -> Result<Vec<(Ino, i64)>> {
 fn exists(conn: &Conn, query: &str, params: &[i64]) -> Result<bool> {
     let mut statement = conn.statement(query)?;
     Ok(statement.exists(rusqlite::params_from_iter(params))?)
+}
+
+/// Bytes that a text column holds, UTF-8 or not.
+pub(super) struct Text<'a>(pub(super) &'a [u8]);
+
+impl rusqlite::ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        Ok(rusqlite::types::ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(self.0)))
+    }
 }
 
 /// SQLite's integers are signed; 64-bit patterns travel through them.

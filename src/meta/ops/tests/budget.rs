@@ -1,7 +1,7 @@
 //! The price of operations in flushes.
 
 use super::{Volume, name, root};
-use crate::request::{NewNode, OpenFlags, RenameFlags, SetAttr};
+use crate::request::{NewNode, OpenFlags, RenameFlags, SetAttr, XattrMode};
 use crate::types::Ino;
 
 /// Runs one call and tells its flushes.
@@ -31,6 +31,11 @@ async fn prices(volume: &Volume) {
     let chmod = SetAttr { mode: Some(0o600), ..SetAttr::default() };
     assert_eq!(price!(volume, meta.setattr(&root(), ino, &chmod)), 2, "setattr");
     assert_eq!(price!(volume, meta.setattr(&root(), ino, &chmod)), 1, "setattr of the same");
+    let (xattr, value) = (bytes::Bytes::from_static(b"user.a"), bytes::Bytes::new());
+    assert_eq!(price!(volume, meta.setxattr(&root(), ino, &xattr, &value, XattrMode::Any)), 2, "setxattr");
+    assert_eq!(price!(volume, meta.getxattr(&unchecked, ino, &xattr)), 1, "getxattr");
+    assert_eq!(price!(volume, meta.listxattr(ino)), 1, "listxattr");
+    assert_eq!(price!(volume, meta.removexattr(&root(), ino, &xattr)), 2, "removexattr");
     assert_eq!(price!(volume, meta.open_file(&root(), ino, OpenFlags(libc::O_RDWR))), 1, "open");
     meta.new_slice_id().await.unwrap();
     assert_eq!(price!(volume, volume.write(ino, 0, 100)), 2, "write");

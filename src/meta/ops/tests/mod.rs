@@ -13,6 +13,7 @@ mod outage;
 mod race;
 mod rename;
 mod smoke;
+mod xattrs;
 
 use std::sync::Arc;
 
