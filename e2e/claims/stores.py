@@ -111,6 +111,9 @@ def classed(world, volume):
     options = ["--storage-class", "REDUCED_REDUNDANCY", "--tag", "x=y"]
     ours, theirs = written_by(OURS, "o2", *options), written_by(PEER, "p2", *options)
     assert ours == theirs and len(ours) == 1, (ours, theirs)
+    again = ["format", *volume.store, "--storage-class", "STANDARD", "--tag", "kept=1", f"sqlite3://{volume.folder}/tagged.db", volume.name + "t"]
+    run(OURS, *again, check=True)
+    assert document(PEER, "config", f"sqlite3://{volume.folder}/tagged.db")["Tiers"]["0"] == {"ID": 0, "StorageClass": "STANDARD", "Tag": "kept=1"}
     code, text = run(OURS, "config", volume.meta, "--tag", "nonsense", "--yes")
     assert code and "key=value" in text, text
 

@@ -2,6 +2,7 @@
 
 use crate::compress::Compression;
 use crate::error::{Error, Result};
+use crate::staging::Writeback;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ pub struct ChunkConfig {
     pub cache_full_blocks: bool,
     /// Whether writes keep blocks of full size too (`--cache-large-write`).
     pub cache_large_write: bool,
+    /// Blocks are acknowledged from a cache directory and stored later.
+    pub writeback: Option<Writeback>,
+    /// Whether what is staged, by this process or an earlier one, is stored; not by a mount that only reads.
+    pub stores_staged: bool,
     pub max_uploads: usize,
     pub max_downloads: usize,
     pub max_deletes: usize,
@@ -88,6 +93,8 @@ impl Default for ChunkConfig {
             memory_cache_bytes: 32 << 20,
             cache_full_blocks: true,
             cache_large_write: false,
+            writeback: None,
+            stores_staged: false,
             max_uploads: 20,
             max_downloads: 200,
             max_deletes: 10,

@@ -1,6 +1,6 @@
 //! Bytes of a slice, from the nearest place that has them: memory, a fetch under way, the disk cache, the store.
 
-use crate::cache::leased;
+use crate::cache::{StagedRead, leased};
 use crate::compress::Compression;
 use crate::error::{Error, Result};
 use crate::flight::Lead;
@@ -117,6 +117,10 @@ impl ChunkStore {
             self.counters.hits.add(part.len());
             return Ok(part);
         }
+        if let Some(part) = self.part_staged(piece).await? {
+            self.counters.hits.add(part.len());
+            return Ok(part);
+        }
         self.counters.misses.add(len as usize);
         if self.wants_range(piece) {
             let part = self.fetch_range(piece).await?;
@@ -134,6 +138,18 @@ impl ChunkStore {
         let lease = self.lease_large(len).await?;
         let part = disk.read(block, off, len).await;
         Ok(part.map(|part| count(part, lease)))
+    }
+
+    /// A block that is not stored yet and has left the cache is still in the stage.
+    async fn part_staged(&self, piece: Piece) -> Result<Option<Bytes>> {
+        let Piece { block, off, len } = piece;
+        let Some(dir) = self.staging.find(block) else { return Ok(None) };
+        let lease = self.lease_large(len).await?;
+        match dir.read(block, off, len).await {
+            StagedRead::Data(part) => Ok(Some(count(part, lease))),
+            // Stored meanwhile, or the store's answer tells more.
+            StagedRead::Gone | StagedRead::Damaged(_) | StagedRead::Failed(_) => Ok(None),
+        }
     }
 
     /// Memory for bytes that belong to no block in memory; small ones come and go with their request.
@@ -207,6 +223,12 @@ impl ChunkStore {
 
     /// One request, its memory leased before it is sent.
     async fn load(&self, block: BlockId) -> Result<Bytes> {
+        if let Some(dir) = self.staging.find(block) {
+            let lease = self.lease(block.size as usize).await?;
+            if let StagedRead::Data(data) = dir.read(block, 0, block.size).await {
+                return Ok(leased(data, lease));
+            }
+        }
         let compression = self.config.compression;
         let size = block.size as usize;
         let object_bytes = if compression == Compression::None { 0 } else { compression.bound(size) };

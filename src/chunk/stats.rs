@@ -24,6 +24,9 @@ pub struct ChunkStats {
     pub memory_cache_blocks: u64,
     pub disk_cache_bytes: u64,
     pub disk_cache_blocks: u64,
+    /// Acknowledged, and not stored yet.
+    pub staging_blocks: u64,
+    pub staging_bytes: u64,
     pub cache_dirs_up: usize,
     pub cache_dirs_down: usize,
     pub cache_hits: u64,

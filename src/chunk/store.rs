@@ -7,6 +7,7 @@ use crate::flight::Flights;
 use crate::layout::{BlockId, Layout};
 use crate::pages::PagePool;
 use crate::prefetch::Wishes;
+use crate::staging::Staging;
 use crate::stats::{ChunkStats, Counters};
 use crate::writer::SliceWriter;
 use bytes::Bytes;
@@ -33,6 +34,7 @@ pub struct ChunkStore {
     pages: Arc<PagePool>,
     pub(crate) memory: Arc<MemoryCache>,
     pub(crate) disk: Option<DiskCache>,
+    pub(crate) staging: Staging,
     pub(crate) flights: Flights,
     pub(crate) wishes: Wishes,
     pub(crate) uploads: Semaphore,
@@ -75,6 +77,7 @@ impl ChunkStore {
             pages,
             memory,
             disk,
+            staging: Staging::new(config.writeback.clone()),
             flights: Flights::default(),
             wishes: Wishes::default(),
             uploads: Semaphore::new(config.max_uploads),
@@ -87,13 +90,24 @@ impl ChunkStore {
             budget,
         });
         runtime.spawn(housekeeping(Arc::downgrade(&chunks)));
+        if chunks.disk.is_some() && (chunks.config.stores_staged || chunks.config.writeback.is_some()) {
+            runtime.spawn(crate::staging::run(Arc::downgrade(&chunks)));
+        }
         Ok(chunks)
     }
 
     /// What the user should know before using it: cache directories that are left out or full.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
-        self.disk.as_ref().map(|disk| disk.notices().to_vec()).unwrap_or_default()
+        let mut notices = self.disk.as_ref().map(|disk| disk.notices().to_vec()).unwrap_or_default();
+        if self.config.writeback.is_some() && self.disk.as_ref().is_none_or(|disk| disk.usage().dirs_up == 0)
+        {
+            notices.push(
+                "--writeback has no effect: there is no cache directory, so every block is stored at once"
+                    .to_owned(),
+            );
+        }
+        notices
     }
 
     /// How blocks are named; for tools that compare objects with slices.
@@ -117,6 +131,7 @@ impl ChunkStore {
     /// Removes every object and cached block of a slice. Missing ones are fine; after the first failure the rest is
     /// still tried, then the failure is answered.
     pub async fn remove(&self, id: u64, size: u32) -> Result<()> {
+        self.staging.cancel(self.layout.blocks(id, size)).await;
         for block in self.layout.blocks(id, size) {
             self.memory.remove(block);
         }
@@ -143,6 +158,7 @@ impl ChunkStore {
         let counters = &self.counters;
         let (memory_cache_bytes, memory_cache_blocks) = self.memory.used();
         let disk = self.disk.as_ref().map(DiskCache::usage).unwrap_or_default();
+        let (staging_blocks, staging_bytes) = self.staging.used();
         ChunkStats {
             uploads_in_flight: counters.uploads.count(),
             oldest_upload: counters.uploads.oldest(),
@@ -157,6 +173,8 @@ impl ChunkStore {
             memory_cache_blocks,
             disk_cache_bytes: disk.bytes,
             disk_cache_blocks: disk.blocks,
+            staging_blocks,
+            staging_bytes,
             cache_dirs_up: disk.dirs_up,
             cache_dirs_down: disk.dirs_down,
             cache_hits: counters.hits.events(),

@@ -1,6 +1,6 @@
 //! A full block to its object: compress, put, keep in the cache.
 
-use crate::cache::leased;
+use crate::cache::{StageDir, leased};
 use crate::compress::Compression;
 use crate::error::{Error, Result};
 use crate::layout::BlockId;
@@ -11,9 +11,14 @@ use bytes::Bytes;
 use std::sync::atomic::Ordering;
 
 impl ChunkStore {
-    /// Stores one block when it is its turn; durable when it returns. `data` holds the block's pages until then, or
+    /// Stores one block when it is its turn, or stages it; durable when it returns, as far as the stage is. `data` holds the block's pages until then, or
     /// until its compressed form takes their place.
     pub(crate) async fn upload(&self, block: BlockId, data: BlockBuf, fate: &Fate) -> Result<()> {
+        if self.staging.takes(block.size)
+            && let Some(dir) = self.disk.as_ref().and_then(|disk| disk.stage_dir(block))
+        {
+            return self.stage(dir, block, data.freeze(), fate).await;
+        }
         let _turn = self.uploads.acquire().await.map_err(|_| Error::Stopped)?;
         if fate.cancelled.load(Ordering::Acquire) {
             return Err(fate.failure.get().cloned().unwrap_or(Error::Stopped));
@@ -33,6 +38,35 @@ impl ChunkStore {
             self.keep_on_disk(block, plain);
         }
         Ok(())
+    }
+
+    /// Leaves a block to the uploader; stores it here and now where there is no room for that.
+    async fn stage(&self, dir: StageDir, block: BlockId, data: Bytes, fate: &Fate) -> Result<()> {
+        if fate.cancelled.load(Ordering::Acquire) {
+            return Err(fate.failure.get().cloned().unwrap_or(Error::Stopped));
+        }
+        let is_staged = self.staging.stage(dir, block, data.clone()).await;
+        if !is_staged {
+            self.put_block(block, data.clone()).await?;
+        }
+        if self.has_cache() && self.keeps_written(block) {
+            self.keep_in_memory(block, &data);
+            if !is_staged {
+                self.keep_on_disk(block, data);
+            }
+        }
+        Ok(())
+    }
+
+    /// The object of a block that is in memory anyway.
+    pub(crate) async fn encode(&self, key: &str, plain: Bytes) -> Result<Bytes> {
+        let compression = self.config.compression;
+        if compression == Compression::None {
+            return Ok(plain);
+        }
+        let _turn = self.codecs.acquire().await.map_err(|_| Error::Stopped)?;
+        let encoded = self.runtime().spawn_blocking(move || compression.encode(plain)).await;
+        encoded.map_err(|_| Error::Stopped)?.map_err(|cause| Error::Damaged { key: key.to_owned(), cause })
     }
 
     /// The object, which takes over the pages' place in the budget, and the block itself if it shall be kept and there

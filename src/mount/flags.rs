@@ -2,6 +2,7 @@
 //! both end in [`MountOptions::set`]. Names, units and defaults are the peer's (`juicefs mount --help`).
 
 use juicefs_base::units::{UnitError, parse_bytes, parse_duration};
+use juicefs_chunk::UploadHours;
 use std::path::PathBuf;
 
 use crate::settings::MountOptions;
@@ -138,7 +139,13 @@ pub const FLAGS: &[Flag] = &[
     flag(STORAGE, "io-retries", "N", "10", "a request is tried for this many timeouts"),
     flag(STORAGE, "max-uploads", "N", "20", "uploads at once"),
     flag(STORAGE, "max-downloads", "N", "200", "downloads at once"),
-    ignored(STORAGE, "max-stage-write", "N", "only with --writeback, which is not there yet"),
+    flag(
+        STORAGE,
+        "max-stage-write",
+        "N",
+        "1000",
+        "with --writeback: blocks written to the cache disk at once",
+    ),
     flag(STORAGE, "max-deletes", "N", "10", "deletions at once"),
     flag(STORAGE, "upload-limit", "MBPS", "", "bandwidth of uploads in Mbps, for the volume's own"),
     flag(STORAGE, "download-limit", "MBPS", "", "bandwidth of downloads in Mbps, for the volume's own"),
@@ -146,10 +153,22 @@ pub const FLAGS: &[Flag] = &[
     flag(CACHE, "buffer-size", "SIZE", "300M", "read and write buffers together (MiB)"),
     flag(CACHE, "max-readahead", "SIZE", "", "most bytes read ahead of one reader (MiB)"),
     flag(CACHE, "prefetch", "N", "1", "blocks fetched ahead of a random read"),
-    not_yet(CACHE, "writeback", ""),
-    ignored(CACHE, "writeback-threshold-size", "SIZE", "only with --writeback, which is not there yet"),
-    ignored(CACHE, "upload-delay", "DURATION", "only with --writeback, which is not there yet"),
-    ignored(CACHE, "upload-hours", "HOURS", "only with --writeback, which is not there yet"),
+    flag(
+        CACHE,
+        "writeback",
+        "",
+        "",
+        "acknowledge writes from the cache disk and store them later: they are lost with the disk",
+    ),
+    flag(CACHE, "writeback-threshold-size", "SIZE", "0", "with --writeback: only blocks below it, 0 = all"),
+    flag(CACHE, "upload-delay", "DURATION", "0", "with --writeback: how long a block waits at least"),
+    flag(
+        CACHE,
+        "upload-hours",
+        "HOURS",
+        "",
+        "with --writeback: the hours in which blocks are stored, such as 1,5",
+    ),
     flag(
         CACHE,
         "cache-dir",
@@ -231,6 +250,7 @@ impl MountOptions {
             "no-bgjob" => &mut self.no_bgjob,
             "readdir-cache" => &mut self.readdir_cache,
             "check-storage" => &mut self.check_storage,
+            "writeback" => &mut self.writeback,
             "cache-partial-only" => &mut self.cache_partial_only,
             "cache-large-write" => &mut self.cache_large_write,
             _ => return,
@@ -278,6 +298,17 @@ impl MountOptions {
             "prefetch" => self.prefetch = whole(value)?,
             "cache-dir" => {
                 self.cache_dirs = directories(value);
+            }
+            "max-stage-write" => self.max_stage_write = whole(value)?,
+            "writeback-threshold-size" => {
+                self.writeback_threshold_bytes = parse_bytes(value, 1).map_err(unit)?;
+            }
+            "upload-delay" => self.upload_delay = parse_duration(value).map_err(unit)?,
+            "upload-hours" => {
+                if !value.is_empty() {
+                    UploadHours::parse(value)?;
+                }
+                self.upload_hours = value.to_owned();
             }
             "cache-mode" => {
                 self.cache_mode = u32::from_str_radix(value, 8)

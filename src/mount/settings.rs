@@ -71,6 +71,14 @@ pub struct MountOptions {
     pub get_timeout: Duration,
     pub put_timeout: Duration,
     pub io_retries: u32,
+    /// Acknowledge from the cache disk, store later.
+    pub writeback: bool,
+    /// Only blocks below it; 0: all.
+    pub writeback_threshold_bytes: u64,
+    pub max_stage_write: usize,
+    pub upload_delay: Duration,
+    /// Such as `1,5`; empty: all day.
+    pub upload_hours: String,
     pub max_uploads: usize,
     pub max_downloads: usize,
     pub max_deletes: usize,
@@ -146,6 +154,11 @@ impl Default for MountOptions {
             get_timeout: 60 * second,
             put_timeout: 60 * second,
             io_retries: 10,
+            writeback: false,
+            writeback_threshold_bytes: 0,
+            max_stage_write: 1000,
+            upload_delay: Duration::ZERO,
+            upload_hours: String::new(),
             max_uploads: 20,
             max_downloads: 200,
             max_deletes: 10,

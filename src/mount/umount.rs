@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 /// How long `umount` waits for the mount process to write its last word and end.
 const PROCESS_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How often staged blocks are counted, and how often a waiting user is told.
+const STAGED_LOOKED_EVERY: Duration = Duration::from_millis(100);
+const STAGED_SAID_EVERY: Duration = Duration::from_secs(5);
+
 /// What `umount` was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UmountOptions {
     /// Detach even when busy: what is open keeps working until it is closed, nothing new can be opened.
     pub force: bool,
-    /// Wait for staged blocks. Nothing is staged by this client yet: every close has uploaded already.
+    /// Wait until everything that was acknowledged is in the object store.
     pub flush: bool,
 }
 
@@ -35,12 +39,46 @@ pub fn umount(path: &Path, options: UmountOptions) -> Result<()> {
         let cause = format!("it is a mount of type {}, not of a volume", entry.fs_type);
         return Err(Error::Unmount { path, cause });
     }
+    if options.flush {
+        wait_for_staged(&path)?;
+    }
     let process = if options.force { None } else { process_of(&path) };
     detach(&path, options.force)?;
     if let Some(process) = process {
         wait_for_end(process);
     }
     Ok(())
+}
+
+/// Waits, and says how many are left, as long as blocks are staged: a store that is away is worth the wait, and who asked
+/// may end it.
+fn wait_for_staged(path: &Path) -> Result<()> {
+    let mut said = None;
+    loop {
+        let left = staged_blocks(path).ok_or_else(|| Error::Unmount {
+            path: path.to_owned(),
+            cause: "its .stats do not tell what is staged: umount without --flush, the next mount stores it"
+                .to_owned(),
+        })?;
+        if left == 0 {
+            return Ok(());
+        }
+        if said.is_none_or(|at: Instant| at.elapsed() > STAGED_SAID_EVERY) {
+            tracing::info!("{left} staged blocks of {} are not stored yet, waiting", path.display());
+            said = Some(Instant::now());
+        }
+        std::thread::sleep(STAGED_LOOKED_EVERY);
+    }
+}
+
+/// What the mount itself says, either client's.
+fn staged_blocks(path: &Path) -> Option<u64> {
+    let stats =
+        [".stats", ".jfs.stats"].iter().find_map(|name| std::fs::read_to_string(path.join(name)).ok())?;
+    let line = stats.lines().find_map(|line| line.strip_prefix("juicefs_staging_blocks"))?;
+    let value = line.split_whitespace().last()?.parse::<f64>().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    Some(value as u64)
 }
 
 /// Takes the mount off its path; lazily when `force`.

@@ -6,7 +6,7 @@ use crate::settings::{MountOptions, MountSettings};
 use juicefs_base::budget::Budget;
 use juicefs_base::metrics::Samples;
 use juicefs_base::{Errno, ExposeSecret};
-use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction};
+use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction, UploadHours, Writeback};
 use juicefs_fuse::Session;
 use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
 use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, Throttled, Traffic};
@@ -254,6 +254,13 @@ fn chunk_config(settings: &MountSettings, format: &Format) -> Result<ChunkConfig
         },
         cache_full_blocks: !options.cache_partial_only,
         cache_large_write: options.cache_large_write,
+        writeback: options.writeback.then(|| Writeback {
+            below_bytes: options.writeback_threshold_bytes,
+            writers: options.max_stage_write,
+            delay: options.upload_delay,
+            hours: UploadHours::parse(&options.upload_hours).ok(),
+        }),
+        stores_staged: !options.read_only,
         max_uploads: options.max_uploads,
         max_downloads: options.max_downloads,
         max_deletes: options.max_deletes.max(1),

@@ -33,7 +33,7 @@ pub(super) struct CacheDir {
     pub(super) seed: u64,
     pub(super) layout: Layout,
     mode: u32,
-    level: ChecksumLevel,
+    pub(super) level: ChecksumLevel,
     pub(super) eviction: Eviction,
     pub(super) most_bytes: u64,
     pub(super) most_items: u64,
@@ -221,7 +221,7 @@ impl CacheDir {
             self.counters.drops.add(data.len());
             return false;
         }
-        match self.write_file(block, data) {
+        match self.write_file(&self.path(block), data) {
             Ok(()) => {
                 self.failures.store(0, Ordering::Relaxed);
                 self.index.lock().insert(block, now_s());
@@ -241,18 +241,18 @@ impl CacheDir {
         }
     }
 
-    fn write_file(&self, block: BlockId, data: &[u8]) -> io::Result<()> {
-        let path = self.path(block);
+    /// Makes the whole file of a block appear at `path`, below the root.
+    pub(super) fn write_file(&self, path: &Path, data: &[u8]) -> io::Result<()> {
         // A name of its own, so that processes which share the directory never write into one file; the peer's scan
         // removes what ends in .tmp and is left behind.
         let serial = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = path.clone().into_os_string();
+        let mut temporary = path.to_owned().into_os_string();
         temporary.push(format!(".{}-{serial}.tmp", std::process::id()));
         let temporary = PathBuf::from(temporary);
         let create = || OpenOptions::new().write(true).create_new(true).mode(self.mode).open(&temporary);
         let mut file = match create() {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                self.make_parents(&path)?;
+                self.make_parents(path)?;
                 create()
             }
             other => other,
@@ -265,7 +265,7 @@ impl CacheDir {
             if self.level != ChecksumLevel::None {
                 file.write_all(&verify::trailer(data))?;
             }
-            fs::rename(&temporary, &path)
+            fs::rename(&temporary, path)
         })();
         if written.is_err() {
             // The first failure is what counts.
@@ -276,7 +276,7 @@ impl CacheDir {
 
     /// Makes the directories between root and `path`, but never the root: where a disk was unmounted, its mount
     /// point must not be filled.
-    fn make_parents(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn make_parents(&self, path: &Path) -> io::Result<()> {
         self.check_root()?;
         let parent = path.parent().unwrap_or(&self.root);
         fs::DirBuilder::new().recursive(true).mode(dir_mode(self.mode)).create(parent)

@@ -109,6 +109,11 @@ impl CacheDir {
         Some(self.measure().unwrap_or(ENOUGH))
     }
 
+    /// Whether less is free than has to stay so.
+    pub(super) fn is_short_of_room(&self) -> bool {
+        self.measure().is_some_and(|space| space.lacking_bytes > 0 || space.lacking_inodes > 0)
+    }
+
     fn measure(&self) -> Option<Space> {
         let fs = nix::sys::statvfs::statvfs(&self.root).ok()?;
         let lacking = |free: u64, total: u64| ((total as f64 * self.free_ratio) as u64).saturating_sub(free);

@@ -7,9 +7,12 @@ mod file;
 mod lru;
 mod memory;
 mod scan;
+mod stage;
+mod stage_dir;
 mod verify;
 
 pub(crate) use memory::{MemoryCache, leased};
+pub(crate) use stage_dir::{StageDir, StagedRead};
 
 use crate::config::ChunkConfig;
 use crate::error::Error;
@@ -231,6 +234,21 @@ impl DiskCache {
             }
             looking.store(false, Ordering::Release);
         });
+    }
+
+    /// The directory in which a block is staged.
+    pub(crate) fn stage_dir(&self, block: BlockId) -> Option<StageDir> {
+        self.dir(block).map(|dir| StageDir::new(dir.clone(), self.runtime.clone()))
+    }
+
+    /// Every directory that may hold staged blocks.
+    pub(crate) fn stage_dirs(&self) -> Vec<StageDir> {
+        self.dirs.iter().map(|dir| StageDir::new(dir.clone(), self.runtime.clone())).collect()
+    }
+
+    /// Whether a disk has less free than is to stay so.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.dirs.iter().any(|dir| dir.is_up() && dir.is_short_of_room())
     }
 
     pub(crate) fn usage(&self) -> Usage {

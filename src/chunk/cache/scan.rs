@@ -70,11 +70,7 @@ fn meet(dir: &Arc<CacheDir>, entry: &DirEntry, key: &str) {
     // Gone meanwhile: nothing to know about it.
     let Ok(meta) = entry.metadata() else { return };
     if key.ends_with(".tmp") {
-        let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        if age.is_some_and(|age| age > STALE) {
-            // Another process may have been faster.
-            let _ = fs::remove_file(entry.path());
-        }
+        remove_if_stale(&entry.path(), &meta);
         return;
     }
     let Some(block) = dir.layout.parse(key) else { return };
@@ -82,5 +78,14 @@ fn meet(dir: &Arc<CacheDir>, entry: &DirEntry, key: &str) {
     let mut index = dir.index.lock();
     if !index.blocks.contains(block) {
         index.insert(block, used_s);
+    }
+}
+
+/// A temporary file that nobody can be writing any more.
+pub(super) fn remove_if_stale(path: &Path, meta: &fs::Metadata) {
+    let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    if age.is_some_and(|age| age > STALE) {
+        // Another process may have been faster.
+        let _ = fs::remove_file(path);
     }
 }

@@ -121,7 +121,7 @@ pub(crate) struct UmountArgs {
     /// Unmount even when busy: open files fail, data that was not flushed is lost
     #[arg(short, long)]
     pub force: bool,
-    /// Wait until everything is stored
+    /// First wait until everything that --writeback holds back is stored
     #[arg(long)]
     pub flush: bool,
 }

@@ -7,4 +7,5 @@ mod memory_store;
 mod peer;
 mod reads;
 mod rig;
+mod staging;
 mod writes;
