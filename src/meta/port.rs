@@ -32,7 +32,7 @@ pub enum Get {
     Node { ino: Ino, hold: Hold },
     /// -> [`Got::Edge`]. On Redis a held edge watches the whole directory.
     Edge { parent: Ino, name: Name, hold: Hold },
-    /// -> [`Got::Flag`]; always held like `Guard`.
+    /// -> [`Got::Flag`]; held like `Guard`.
     HasChildren { ino: Ino },
     /// Parents of a hard-linked file with their counts (> 0 only) -> [`Got::Parents`]
     Parents { ino: Ino },
@@ -53,7 +53,7 @@ pub enum Get {
     Chunks { ino: Ino, first: u32, last: u32 },
     /// -> [`Got::DirStat`]
     DirStat { ino: Ino },
-    /// Expiry in unix seconds and the info document -> [`Got::Session`]
+    /// Expiry in unix seconds and the info document; held like `Guard` -> [`Got::Session`]
     Session { sid: u64 },
     /// Length at deletion, when registered -> [`Got::Flag`]
     DeletedFile { ino: Ino, length: u64 },
@@ -63,6 +63,32 @@ pub enum Get {
     Side { name: String },
     /// Slices kept since a compaction, when they still are; always held like `Update` -> [`Got::SlicePairs`]
     DelayedSlices { id: SliceId, deleted_at: i64 },
+}
+
+impl Get {
+    /// What must stay true of the answer until the commit; the same on every engine.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        match self {
+            Self::Node { hold, .. }
+            | Self::Edge { hold, .. }
+            | Self::Chunk { hold, .. }
+            | Self::Xattr { hold, .. } => *hold,
+            Self::HasChildren { .. }
+            | Self::Chunks { .. }
+            | Self::Session { .. }
+            | Self::DeletedFile { .. }
+            | Self::Sustained { .. }
+            | Self::Side { .. }
+            | Self::DelayedSlices { .. } => Hold::Guard,
+            // These change together with their node, which is what holders hold.
+            Self::Parents { .. }
+            | Self::Symlink { .. }
+            | Self::XattrNames { .. }
+            | Self::AppendTarget { .. }
+            | Self::DirStat { .. } => Hold::Peek,
+        }
+    }
 }
 
 /// Answers in the order of the questions.

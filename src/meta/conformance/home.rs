@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Home;
 use crate::engines::memory::MemoryEngine;
 use crate::engines::redis::server::Server;
-use crate::engines::sqlite::SqliteEngine;
+use crate::engines::sql::sqlite::SqliteEngine;
 
 pub(crate) async fn memory() -> Home {
     let engine = MemoryEngine::new();

@@ -5,6 +5,6 @@ pub mod memory;
 mod open;
 pub mod packed;
 pub mod redis;
-pub mod sqlite;
+pub mod sql;
 
 pub use open::open;

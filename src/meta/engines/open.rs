@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::redis::RedisEngine;
-use super::sqlite::SqliteEngine;
+use super::sql::sqlite::SqliteEngine;
 use crate::error::Result;
 use crate::port::Engine;
 use crate::url::MetaUrl;

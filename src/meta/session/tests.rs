@@ -9,7 +9,7 @@ use juicefs_base::sync::Mutex;
 use tempfile::TempDir;
 
 use super::Pulse;
-use crate::engines::sqlite::SqliteEngine;
+use crate::engines::sql::sqlite::SqliteEngine;
 use crate::port::{Change, Engine, Get, Got, Item, NewVolume, Scan};
 use crate::request::{MetaOptions, NewNode, OpenFlags};
 use crate::txn::now;

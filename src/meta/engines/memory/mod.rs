@@ -175,7 +175,7 @@ impl Attempt for MemoryAttempt<'_> {
         let tables = self.engine.tables.lock();
         let answers: Vec<Got> = gets.iter().map(|get| tables.answer(get)).collect();
         drop(tables);
-        let held = gets.iter().zip(&answers).filter(|(get, _)| hold_of(get) != Hold::Peek);
+        let held = gets.iter().zip(&answers).filter(|(get, _)| get.hold() != Hold::Peek);
         self.held.extend(held.map(|(get, got)| (get.clone(), got.clone())));
         ready(Ok(answers))
     }
@@ -187,7 +187,7 @@ impl Attempt for MemoryAttempt<'_> {
         let mut tables = self.engine.tables.lock();
         let is_same = |(get, got): &(Get, Got)| {
             let now = tables.answer(get);
-            if hold_of(get) == Hold::Touch {
+            if get.hold() == Hold::Touch {
                 without_moving_parts(now) == without_moving_parts(got.clone())
             } else {
                 now == *got
@@ -204,27 +204,6 @@ impl Attempt for MemoryAttempt<'_> {
         });
         drop(tables);
         ready(receipt)
-    }
-}
-
-fn hold_of(get: &Get) -> Hold {
-    match get {
-        Get::Node { hold, .. }
-        | Get::Edge { hold, .. }
-        | Get::Chunk { hold, .. }
-        | Get::Xattr { hold, .. } => *hold,
-        Get::HasChildren { .. }
-        | Get::Parents { .. }
-        | Get::Sustained { .. }
-        | Get::DeletedFile { .. }
-        | Get::Side { .. }
-        | Get::DelayedSlices { .. } => Hold::Guard,
-        Get::Symlink { .. }
-        | Get::XattrNames { .. }
-        | Get::AppendTarget { .. }
-        | Get::Chunks { .. }
-        | Get::DirStat { .. }
-        | Get::Session { .. } => Hold::Peek,
     }
 }
 

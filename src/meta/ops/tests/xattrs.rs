@@ -38,7 +38,7 @@ async fn attributes_have_limits_and_owners() {
     refused(set(&root(), ino, b"user.a".to_vec(), vec![0; 65_537]).await, Errno::ERANGE);
     set(&root(), ino, vec![b'n'; 255], vec![0; 65_536]).await.unwrap();
     refused(set(&user(7), ino, b"user.a".to_vec(), vec![]).await, Errno::EACCES);
-    refused(set(&root(), Ino::TRASH, b"user.a".to_vec(), vec![]).await, Errno::ENOENT);
+    refused(set(&root(), Ino::TRASH, b"user.a".to_vec(), vec![]).await, Errno::EPERM);
     refused(set(&root(), Ino(999), b"user.a".to_vec(), vec![]).await, Errno::ENOENT);
     volume.unlink(Ino::ROOT, "f").await.unwrap();
     refused(set(&root(), ino, b"user.a".to_vec(), vec![]).await, Errno::ENOENT);

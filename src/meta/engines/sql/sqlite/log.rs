@@ -5,8 +5,8 @@ use bytes::Bytes;
 use rusqlite::OptionalExtension;
 
 use super::connection::Conn;
-use super::read::int;
-use super::rows;
+use crate::engines::sql::rows::Row;
+use crate::engines::sql::statement::int;
 use crate::error::Result;
 use crate::port::LogPage;
 
@@ -36,7 +36,7 @@ fn page_of_snapshot(conn: &Conn, after: u64, max: usize) -> Result<LogPage> {
     let mut found = statement.query((after, i64::try_from(max).unwrap_or(i64::MAX)))?;
     let mut lines = Vec::new();
     while let Some(row) = found.next()? {
-        lines.push((row.get::<_, i64>(0)?.cast_unsigned(), Bytes::copy_from_slice(rows::bytes(row, 1)?)));
+        lines.push((row.get::<_, i64>(0)?.cast_unsigned(), Bytes::copy_from_slice(row.bytes(1)?)));
     }
     Ok(LogPage { lines, first: first.map_or(last + 1, i64::cast_unsigned), last })
 }

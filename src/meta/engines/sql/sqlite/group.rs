@@ -7,7 +7,8 @@ use rusqlite::params;
 use tokio::sync::oneshot;
 
 use super::connection::{Conn, Slot};
-use super::{change, read};
+use super::execute;
+use crate::engines::sql::gets;
 use crate::error::{Error, Result};
 use crate::port::{Change, Get, Got, Receipt};
 use crate::types::Usage;
@@ -123,11 +124,11 @@ fn behind_savepoint(conn: &Conn, commit: &Commit) -> Result<(Receipt, Usage)> {
 
 fn apply(conn: &Conn, commit: &Commit) -> Result<(Receipt, Usage)> {
     for (get, was) in &commit.held {
-        if !read::still_holds(get, was, &read::answer(conn, get)?) {
+        if !gets::still_holds(get, was, &execute::answer(conn, get)?) {
             return Err(Error::Conflict);
         }
     }
-    change::make(conn, &commit.changes)
+    execute::make(conn, &commit.changes)
 }
 
 /// The same error for another asker.

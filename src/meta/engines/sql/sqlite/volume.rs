@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::change::insert_node;
 use super::connection::Conn;
-use super::{log, schema};
+use super::{execute, log, schema};
+use crate::engines::sql::changes::insert_node;
 use crate::error::{Error, Result};
 use crate::port::{Job, NewVolume, Sequence};
 use crate::types::{Attr, Ino, Usage};
@@ -46,8 +46,11 @@ pub(super) fn create(conn: &Conn, volume: &NewVolume) -> Result<()> {
             conn.statement("INSERT INTO jfs_counter (name, value) VALUES (?1, ?2)")?
                 .execute(params![name, value])?;
         }
-        insert_node(conn, Ino::ROOT, &volume.root)?;
-        volume.trash.as_ref().map_or(Ok(()), |trash| insert_node(conn, Ino::TRASH, trash))
+        conn.execute(&insert_node(Ino::ROOT, &volume.root))?;
+        if let Some(trash) = &volume.trash {
+            conn.execute(&insert_node(Ino::TRASH, trash))?;
+        }
+        Ok(())
     })
 }
 
@@ -69,9 +72,9 @@ pub(super) fn update_setting(
             conn.statement("DELETE FROM jfs_dir_stats")?.execute([])?;
         }
         if let Some(trash) = trash
-            && super::read::node(conn, Ino::TRASH)?.is_none()
+            && execute::node(conn, Ino::TRASH)?.is_none()
         {
-            insert_node(conn, Ino::TRASH, trash)?;
+            conn.execute(&insert_node(Ino::TRASH, trash))?;
         }
         Ok(())
     })

@@ -12,7 +12,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::group::{self, Commit};
-use super::rows::ROW;
+use crate::engines::sql::rows::ROW;
 use crate::error::{Error, Result};
 
 /// As the peer's `_timeout`.

@@ -1,0 +1,13 @@
+//! Metadata in the tables of the format's SQL family (format 4).
+//!
+//! What the databases of the family have in common is here: tables, the statement of each question and change,
+//! rows to answers, pages of scans. Statements are written once, in SQLite's words. A database adds its
+//! connections, how a batch travels and how what was read is held until the commit.
+
+mod changes;
+mod gets;
+mod rows;
+mod scan;
+
+pub mod sqlite;
+mod statement;
