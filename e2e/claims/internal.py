@@ -1,5 +1,5 @@
 """`.config` and `.stats` are the peer's: modes, keys, names, masked secrets, the values where the flags are the same."""
-import json, os, re, stat
+import json, os, re, stat, urllib.request
 from volume import ENGINES, OURS, PEER, errno_of, read, run, until, write
 
 # Numbers of one process, and paths that differ by their mount.
@@ -71,6 +71,51 @@ def internal_files(volume):
     volume.umount(theirs), volume.umount(ours)
 
 
+def scraped(address):
+    """Metrics of a mount: name -> type, and name -> its labels."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4"), answer.headers
+        text = answer.read().decode()
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    labels = {}
+    for name, pairs in re.findall(r"^(\w+)\{(.*)\} \S+$", text, re.M):
+        labels.setdefault(re.sub("_(bucket|sum|count)$", "", name), {}).update(re.findall(r'(\w+)="([^"]*)"', pairs))
+    return kinds, labels
+
+
+def metrics(volume):
+    """`--metrics`: the peer's names, types and labels; /healthz; addresses that are taken or are none."""
+    ours = volume.mount(OURS, "--custom-labels", "env:test;team:a", "--metrics", "localhost:0")
+    theirs = volume.mount(PEER, "--custom-labels", "env:test;team:a")
+    for where, own in ((ours, "o"), (theirs, "t")):
+        os.mkdir(f"{where}/{own}"), work(f"{where}/{own}")
+    addresses = [json.loads(read(f"{where}/.config"))["Port"]["PrometheusAgent"] for where in (ours, theirs)]
+    (kinds, labels), (their_kinds, their_labels) = map(scraped, addresses)
+    both = set(kinds) & set(their_kinds)
+    assert {name: kinds[name] for name in both} == {name: their_kinds[name] for name in both}
+    missing = {name for name in set(their_kinds) - set(kinds) if not name.startswith((*NOT_THERE, "go_", "process_", "promhttp_"))}
+    assert not missing, f"names of the peer that are missing: {sorted(missing)}"
+    unknown = {name for name in set(kinds) - set(their_kinds) if not f"{name}_".startswith((*OUR_METRICS, "juicefs_object_request"))}
+    assert not unknown, f"not names of the peer: {sorted(unknown)}"
+    for name in ("juicefs_uptime", "juicefs_fuse_ops_total", "juicefs_used_space", "juicefs_fuse_read_size_bytes"):
+        keys = [{key for key in found[name] if key != "le"} for found in (labels, their_labels)]
+        assert keys[0] == keys[1], (name, keys)
+    same = {key: labels["juicefs_uptime"][key] for key in ("env", "team", "instance", "vol_name")}
+    assert same == {key: their_labels["juicefs_uptime"][key] for key in same} and labels["juicefs_uptime"]["mp"] == ours, labels["juicefs_uptime"]
+    with urllib.request.urlopen(f"http://{addresses[0]}/healthz", timeout=10) as answer:
+        assert (answer.status, answer.read()) == (200, b"ok\n")
+    # Taken: by default another port, and without metrics when it was asked for.
+    other = volume.mount(OURS)
+    assert scraped(json.loads(read(f"{other}/.config"))["Port"]["PrometheusAgent"])[1]["juicefs_uptime"]["mp"] == other
+    without = volume.mount(OURS, "--metrics", addresses[0])
+    assert json.loads(read(f"{without}/.config"))["Port"] == {} and "no metrics" in volume.log(without)
+    code, text, _ = volume.try_mount(OURS, "--metrics", "nonsense")
+    assert code == 1 and "--metrics nonsense" in text, text
+    for where in (ours, theirs, other, without):
+        volume.umount(where)
+    assert volume.sessions() == set()
+
+
 def names(volume):
     """Whatever is tried with an internal name: the same errno on both mounts, and nothing made or changed."""
     outcomes, left = [], []
@@ -114,5 +159,7 @@ def claims(world):
     for engine in ENGINES:
         volume = world.volume(engine, "--trash-days", "0")
         yield f"{engine}: .config and .stats are the peer's", lambda v=volume: internal_files(v)
+        volume = world.volume(engine)
+        yield f"{engine}: --metrics serves the peer's", lambda v=volume: metrics(v)
         volume = world.volume(engine)
         yield f"{engine}: internal names are nobody's to make or change", lambda v=volume: names(v)

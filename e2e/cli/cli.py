@@ -350,10 +350,10 @@ def secrets(folder, redis):
     check("status shows no secret and the same as the peer's", (CANARY in ours.all or ours.json() != theirs.json() or ours.json()["Setting"]["SecretKey"] != "removed") and [ours.all, theirs.all])
 
 def said_at_mount(folder, meta):
-    with Mounted(OURS, folder, meta, "--sort-dir", "--metrics", "127.0.0.1:1") as m:
+    with Mounted(OURS, folder, meta, "--sort-dir", "--consul", "127.0.0.1:1") as m:
         log = open(m.where + ".log").read() + m.said.all
         check("a mount says that it makes no metadata backups", "metadata backup" not in log and log)
-        check("a mount names each flag without effect", [f for f in ("--sort-dir has no effect", "--metrics has no effect") if f not in log] and log)
+        check("a mount names each flag without effect", [f for f in ("--sort-dir has no effect", "--consul has no effect") if f not in log] and log)
         check("files of the peer that are not there yet", [f for f in (".accesslog", ".control") if os.path.exists(f"{m.where}/{f}")])
     for mode in ("relatime", "strictatime"):
         said = Said(OURS, "mount", meta, folder + "/file", "--atime-mode", mode)
@@ -365,7 +365,8 @@ def nobody_is_told(folder, meta):
         pids = processes_of(m.where)
         sockets = {os.readlink(f"/proc/{pid}/fd/{fd}") for pid in pids for fd in os.listdir(f"/proc/{pid}/fd")}
         table = "".join(open(f"/proc/net/{kind}").read() for kind in ("tcp", "tcp6", "udp", "udp6"))
-        inodes = {f"socket:[{line.split()[9]}]" for line in table.splitlines() if ":" in line.split()[0]}
+        # One that listens (0A) for whoever reads its metrics is connected to nobody.
+        inodes = {f"socket:[{line.split()[9]}]" for line in table.splitlines() if ":" in line.split()[0] and line.split()[3] != "0A"}
         check("a mount on SQLite and a folder has no socket to anybody", not pids or sockets & inodes)
 
 def reports(meta):

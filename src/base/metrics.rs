@@ -35,7 +35,7 @@ pub const TABLE: &[(&str, &str, MetricKind, &str)] = {
         ("blockcache_write_bytes", "", Counter, "Bytes written into the cache."),
         ("blockcache_writes", "", Counter, "Blocks written into the cache."),
         ("compact_size_histogram_bytes", "", Histogram, "Bytes copied by compactions of chunks."),
-        ("cpu_usage", "", Counter, "Seconds of CPU used by this process."),
+        ("cpu_usage", "", Gauge, "Seconds of CPU used by this process."),
         ("fuse_open_handlers", "", Gauge, "Open files and directories."),
         ("fuse_ops_durations_histogram_seconds", "", Histogram, "Durations of all operations."),
         ("fuse_ops_durations_seconds", "method", Counter, "Seconds spent in operations."),

@@ -192,9 +192,15 @@ pub const FLAGS: &[Flag] = &[
         "how often cache directories are searched for new files, 0 = only at the start",
     ),
     flag(CACHE, "cache-expire", "DURATION", "0", "cached blocks not used for this long go, 0 = never"),
-    ignored(METRICS, "metrics", "ADDRESS", "the metrics address is not served yet: read .stats"),
-    ignored(METRICS, "custom-labels", "LABELS", "the metrics address is not served yet"),
-    ignored(METRICS, "consul", "ADDRESS", "the metrics address is not served yet"),
+    flag(
+        METRICS,
+        "metrics",
+        "ADDRESS",
+        "127.0.0.1:9567",
+        "where /metrics and /healthz are served; empty: nowhere",
+    ),
+    flag(METRICS, "custom-labels", "LABELS", "", "KEY:VALUE;KEY:VALUE, on every line of the metrics"),
+    ignored(METRICS, "consul", "ADDRESS", "mounts do not register themselves"),
     ignored(METRICS, "no-usage-report", "", "this client never reports usage"),
     ignored(METRICS, "no-update", "", "mount never formats"),
     ignored(METRICS, "foreground", "", "the default"),
@@ -281,6 +287,8 @@ impl MountOptions {
             "entry-cache" => self.entry_ttl = parse_duration(value).map_err(unit)?,
             "dir-entry-cache" => self.dir_entry_ttl = parse_duration(value).map_err(unit)?,
             "negative-entry-cache" => self.negative_ttl = parse_duration(value).map_err(unit)?,
+            "metrics" => self.metrics = Some(value.to_owned()),
+            "custom-labels" => self.custom_labels = crate::metrics::parse_labels(value)?,
             "storage" => self.storage = Some(value.to_owned()),
             "bucket" => self.bucket = Some(value.to_owned()),
             "storage-class" => self.storage_class = Some(value.to_owned()),
@@ -371,6 +379,8 @@ mod tests {
             let mut options = defaults.clone();
             options.set(flag.name, flag.default).unwrap_or_else(|error| panic!("{error}"));
             options.cache_dirs.clone_from(&defaults.cache_dirs);
+            // Asked for, it must be that very port.
+            options.metrics.clone_from(&defaults.metrics);
             assert_eq!(options, defaults, "{}", flag.name);
         }
     }

@@ -178,14 +178,17 @@ impl Life {
     }
 }
 
+/// A socket that listens, and to the broker alone, from the moment it has its name.
 fn listen(path: &Path) -> Result<UnixListener> {
-    match std::fs::remove_file(path) {
+    let unnamed = path.with_extension("new");
+    match std::fs::remove_file(&unnamed) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Error::io(format!("stale socket {}", path.display()))(error)),
+        Err(error) => return Err(Error::io(format!("stale socket {}", unnamed.display()))(error)),
     }
-    let listener = UnixListener::bind(path).map_err(Error::io(format!("listen on {}", path.display())))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(Error::io(format!("mode of {}", path.display())))?;
+    let failed = |what: &'static str| Error::io(format!("{what} {}", path.display()));
+    let listener = UnixListener::bind(&unnamed).map_err(failed("listen on"))?;
+    std::fs::set_permissions(&unnamed, std::fs::Permissions::from_mode(0o600)).map_err(failed("mode of"))?;
+    std::fs::rename(&unnamed, path).map_err(failed("name"))?;
     Ok(listener)
 }

@@ -8,6 +8,7 @@ mod error;
 pub mod flags;
 mod keeper;
 pub mod messages;
+mod metrics;
 pub mod mountinfo;
 mod mountpoint;
 mod pod_worker;

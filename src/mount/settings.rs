@@ -120,8 +120,10 @@ pub struct MountOptions {
     /// Mount over another mount of ours.
     pub force: bool,
     pub disable_thp: bool,
-    /// `host:port` for metrics; empty: none.
-    pub metrics: String,
+    /// `host:port` for metrics; empty: none. Unset: the peer's, or another port when that is taken.
+    pub metrics: Option<String>,
+    /// On every line of the metrics.
+    pub custom_labels: Vec<(String, String)>,
 }
 
 impl Default for MountOptions {
@@ -189,7 +191,8 @@ impl Default for MountOptions {
             all_squash: None,
             force: false,
             disable_thp: false,
-            metrics: String::new(),
+            metrics: None,
+            custom_labels: Vec::new(),
         }
     }
 }

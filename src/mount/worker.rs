@@ -2,6 +2,7 @@
 
 use crate::config_file;
 use crate::error::{Error, Result};
+use crate::metrics::{self, MetricsSocket};
 use crate::settings::{MountOptions, MountSettings};
 use juicefs_base::budget::Budget;
 use juicefs_base::metrics::Samples;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
+use tokio::task::AbortHandle;
 
 /// How long the end of a volume may take before it is left to the clean-up of other clients.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(120);
@@ -33,6 +35,8 @@ pub struct OpenVolume {
     notices: Vec<String>,
     /// Why the volume is gone, once it is.
     gone: watch::Receiver<Option<String>>,
+    /// Serves `--metrics`.
+    metrics: Option<AbortHandle>,
     /// Set by the first of those that close it.
     closed: OnceCell<()>,
 }
@@ -61,6 +65,7 @@ impl OpenVolume {
         let chunks = ChunkStore::new(store, chunk_config(settings, &format)?, budget)
             .map_err(|error| Error::Setting(error.to_string()))?;
         notices.extend(chunks.notices());
+        let socket = MetricsSocket::open(options).await?;
         let (report, gone) = watch::channel(None);
         meta.set_volume_gone_sink(Box::new(move |reason| {
             // Nobody may be waiting any more.
@@ -72,9 +77,17 @@ impl OpenVolume {
         for notice in &notices {
             tracing::warn!("{notice}");
         }
-        let vfs = Vfs::new(meta.clone(), chunks, vfs_config(settings, &meta)?);
+        let mut config = vfs_config(settings, &meta)?;
+        if let Some(socket) = &socket {
+            let port = serde_json::json!({ "PrometheusAgent": socket.address.to_string() });
+            config.shown.insert("Port".to_owned(), port);
+        }
+        let vfs = Vfs::new(meta.clone(), chunks, config);
         vfs.metrics().add_source(Box::new(move |samples| put_traffic(samples, &traffic)));
-        Ok(Self { meta, vfs, settings: settings.clone(), notices, gone, closed: OnceCell::new() })
+        let labels = metrics::labels(options, &format.name);
+        let metrics = socket.map(|socket| socket.serve(&meta, &vfs, labels));
+        let settings = settings.clone();
+        Ok(Self { meta, vfs, settings, notices, gone, metrics, closed: OnceCell::new() })
     }
 
     /// Serves a mounted descriptor. Blocks until the kernel has said its first word.
@@ -140,6 +153,7 @@ impl OpenVolume {
             .get_or_init(|| async {
                 let closing = async {
                     self.vfs.shutdown().await;
+                    self.metrics.iter().for_each(AbortHandle::abort);
                     self.meta.close_session().await
                 };
                 end = match tokio::time::timeout(CLOSE_DEADLINE, closing).await {

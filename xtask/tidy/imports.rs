@@ -35,7 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aws-lc-rs", &["object"]),
     ("aws-sdk-s3", &["object"]),
     ("aws-smithy-types", &["object"]),
-    ("axum", &["csi", "operator"]),
+    ("axum", &["csi", "mount", "operator"]),
     ("cbc", &["object"]),
     ("clap", &["cli"]),
     ("des", &["object"]),
