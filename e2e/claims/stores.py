@@ -1,5 +1,5 @@
 """Whatever a volume's objects go through on their way, either client reads what the other wrote."""
-import base64, json, os, re, subprocess, urllib.request
+import base64, json, os, re, shutil, subprocess, urllib.request
 from objects import both_read
 from volume import OURS, PEER, Volume, read, run, until, write
 from servers import Azurite, FakeGcs, WebDav
@@ -126,6 +126,29 @@ def another_name(volume):
         assert code and word in text and storage in text, text
 
 
+def reconfigured(volume):
+    """A mount follows `config`: another bucket, other credentials, another class; wrong ones leave the last in place."""
+    where = volume.mount(OURS, "--heartbeat", "1")
+    write(f"{where}/before", os.urandom(70_000))
+    shutil.copytree(volume.folder + "/data", volume.folder + "/moved")
+    run(PEER, "config", volume.meta, "--bucket", volume.folder + "/moved", "--yes", check=True)
+    until("the mount follows", lambda: "moved" in volume.log(where))
+    old = len(volume.objects())
+    body = os.urandom(70_000)
+    write(f"{where}/after", body)
+    moved = sum(len(names) for at, _, names in os.walk(f"{volume.folder}/moved/{volume.name}/chunks"))
+    assert len(volume.objects()) == old and moved == old + 2, (old, moved)
+    volume.edit_setting(lambda setting: setting.update({"Storage": "nfs"}))
+    until("the mount says what is wrong", lambda: "can't be used" in volume.log(where))
+    write(f"{where}/still", body)
+    volume.edit_setting(lambda setting: setting.update({"Storage": "file"}))
+    volume.umount(where)
+    where = volume.mount(PEER)
+    assert read(f"{where}/after") == read(f"{where}/still") == body
+    volume.umount(where)
+    volume.judge()
+
+
 def served(folder, Service):
     """A whole volume on a service of that kind: made by us, written by both in turns, judged by both."""
     os.mkdir(folder)
@@ -173,6 +196,8 @@ def claims(world):
     for shards, formatter in (("file", PEER), ("file", OURS), ("s3", OURS)):
         volume = world.volume("sqlite", "--shards", "3", "--block-size", "64K", formatter=formatter, store=shards, bucket="-%d")
         yield f"three shards in {shards}, made by {'us' if formatter == OURS else 'the peer'}", lambda v=volume, f=shards == "file" and volume.folder + "/data-": sharded(v, f)
+    volume = world.volume("sqlite", "--block-size", "64K")
+    yield "a mount follows what config says of the store", lambda v=volume: reconfigured(v)
     volume = world.volume("sqlite", formatter=OURS)
     yield "shards need a place for their number", lambda v=volume: not_sharded(v)
     volume = world.volume("sqlite", "--trash-days", "0", store="s3")

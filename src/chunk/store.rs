@@ -190,6 +190,10 @@ impl ChunkStore {
         }
     }
 
+    pub(crate) fn budget_bytes(&self) -> usize {
+        self.budget.total_bytes()
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
     }

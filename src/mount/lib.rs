@@ -16,6 +16,7 @@ mod process;
 mod run;
 mod sealed;
 mod settings;
+mod store_follower;
 mod twice;
 mod umount;
 mod worker;

@@ -4,12 +4,14 @@ use crate::config_file;
 use crate::error::{Error, Result};
 use crate::metrics::{self, MetricsSocket};
 use crate::settings::{MountOptions, MountSettings};
+use crate::store_follower::StoreFollower;
 use juicefs_base::budget::Budget;
 use juicefs_base::metrics::Samples;
 use juicefs_base::{Errno, ExposeSecret};
 use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction, UploadHours, Writeback};
 use juicefs_fuse::Session;
 use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
+use juicefs_object::layers::switch::Switch;
 use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, Throttled, Traffic};
 use juicefs_vfs::{Vfs, VfsConfig};
 use juicefs_volume::StorageAccess;
@@ -37,6 +39,8 @@ pub struct OpenVolume {
     gone: watch::Receiver<Option<String>>,
     /// Serves `--metrics`.
     metrics: Option<AbortHandle>,
+    /// Takes over what `config` says of the store.
+    following: AbortHandle,
     /// Set by the first of those that close it.
     closed: OnceCell<()>,
 }
@@ -58,8 +62,11 @@ impl OpenVolume {
             Some(reason) if !options.read_only => notices.push(format!("{reason}; mounting read-only")),
             _ => {}
         }
-        let (store, traffic) = juicefs_volume::open_metered_store(&format, &storage_access(settings)).await?;
-        let store = Arc::new(Throttled::new(store, bandwidth(settings, &meta)));
+        let traffic = Arc::new(Traffic::default());
+        let access = storage_access(settings);
+        let store = juicefs_volume::open_metered_store(&format, &access, traffic.clone()).await?;
+        let switch = Arc::new(Switch::new(store));
+        let store = Arc::new(Throttled::new(switch.clone(), bandwidth(settings, &meta)));
         probe(&*store, options.check_storage).await?;
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
         let chunks = ChunkStore::new(store, chunk_config(settings, &format)?, budget)
@@ -82,12 +89,15 @@ impl OpenVolume {
             let port = serde_json::json!({ "PrometheusAgent": socket.address.to_string() });
             config.shown.insert("Port".to_owned(), port);
         }
+        let follower =
+            StoreFollower { switch, access, traffic: traffic.clone(), interval: options.heartbeat };
+        let labels = metrics::labels(options, &format.name);
+        let following = tokio::spawn(follower.run(Arc::downgrade(&meta), format)).abort_handle();
         let vfs = Vfs::new(meta.clone(), chunks, config);
         vfs.metrics().add_source(Box::new(move |samples| put_traffic(samples, &traffic)));
-        let labels = metrics::labels(options, &format.name);
         let metrics = socket.map(|socket| socket.serve(&meta, &vfs, labels));
         let settings = settings.clone();
-        Ok(Self { meta, vfs, settings, notices, gone, metrics, closed: OnceCell::new() })
+        Ok(Self { meta, vfs, settings, notices, gone, metrics, following, closed: OnceCell::new() })
     }
 
     /// Serves a mounted descriptor. Blocks until the kernel has said its first word.
@@ -154,6 +164,7 @@ impl OpenVolume {
                 let closing = async {
                     self.vfs.shutdown().await;
                     self.metrics.iter().for_each(AbortHandle::abort);
+                    self.following.abort();
                     self.meta.close_session().await
                 };
                 end = match tokio::time::timeout(CLOSE_DEADLINE, closing).await {

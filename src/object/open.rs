@@ -104,10 +104,10 @@ pub async fn open_volume_store(
     volume_name: &str,
     policy: RetryPolicy,
 ) -> Result<Arc<dyn Store>> {
-    Ok(open_metered_store(spec, volume_name, policy).await?.0)
+    open_metered_store(spec, volume_name, policy, Arc::default()).await
 }
 
-/// [`open_volume_store`] with what its requests come to.
+/// [`open_volume_store`], its requests counted in `traffic`.
 ///
 /// # Errors
 /// As [`open`].
@@ -115,15 +115,15 @@ pub async fn open_metered_store(
     spec: &StoreSpec,
     volume_name: &str,
     policy: RetryPolicy,
-) -> Result<(Arc<dyn Store>, Arc<Traffic>)> {
+    traffic: Arc<Traffic>,
+) -> Result<Arc<dyn Store>> {
     let key = spec.encryption().map(|encryption| VolumeKey::open_pem(&encryption)).transpose()?;
     let backend = open(spec).await?;
     let prefixed = Prefixed::new(backend, format!("{volume_name}/"));
-    let (metered, traffic) = Metered::new(Arc::new(prefixed));
+    let metered = Metered::new(Arc::new(prefixed), traffic);
     let retrying = Arc::new(Retrying::new(Arc::new(metered), policy));
-    let store: Arc<dyn Store> = match key {
+    Ok(match key {
         Some(key) => Arc::new(Encrypted::new(retrying, key)),
         None => retrying,
-    };
-    Ok((store, traffic))
+    })
 }

@@ -1,10 +1,12 @@
 //! What a bucket must do. Conveniences are in [`StoreExt`], which no backend can override.
 
 use bytes::Bytes;
+use futures::SinkExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::Result;
 
@@ -46,6 +48,26 @@ pub trait Store: fmt::Display + fmt::Debug + Send + Sync {
     /// Makes the bucket if it is missing; fails with a sentence when it can't be made or reached.
     fn create_bucket(&self) -> BoxFuture<'_, Result<()>>;
     fn limits(&self) -> Limits;
+}
+
+/// [`Store::list`] of a store and a prefix that the listing keeps for itself.
+pub(crate) fn owned_list(
+    store: Arc<dyn Store>,
+    prefix: String,
+    after: String,
+) -> BoxStream<'static, Result<Listed>> {
+    let (mut sender, receiver) = futures::channel::mpsc::channel(64);
+    // The store's stream borrows its arguments, so that it is driven where they live.
+    let drive = async move {
+        let mut items = store.list(&prefix, &after);
+        while let Some(item) = items.next().await {
+            if sender.send(item).await.is_err() {
+                break;
+            }
+        }
+    };
+    let driven = futures::stream::once(drive).filter_map(|()| std::future::ready(None));
+    futures::stream::select(driven, receiver).boxed()
 }
 
 /// Comfort over the port, the same for every backend.

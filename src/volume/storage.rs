@@ -66,17 +66,18 @@ fn store_spec(format: &Format, access: &StorageAccess) -> Result<StoreSpec> {
 /// # Errors
 /// A storage type, bucket or private key that can't be opened.
 pub async fn open_store(format: &Format, access: &StorageAccess) -> Result<Arc<dyn Store>> {
-    Ok(open_metered_store(format, access).await?.0)
+    open_metered_store(format, access, Arc::default()).await
 }
 
-/// [`open_store`] with what its requests come to.
+/// [`open_store`], its requests counted in `traffic`.
 ///
 /// # Errors
 /// As [`open_store`].
 pub async fn open_metered_store(
     format: &Format,
     access: &StorageAccess,
-) -> Result<(Arc<dyn Store>, Arc<Traffic>)> {
+    traffic: Arc<Traffic>,
+) -> Result<Arc<dyn Store>> {
     let spec = store_spec(format, access)?;
-    Ok(juicefs_object::open_metered_store(&spec, &format.name, access.retry).await?)
+    Ok(juicefs_object::open_metered_store(&spec, &format.name, access.retry, traffic).await?)
 }

@@ -82,7 +82,7 @@ pub(crate) async fn run(chunks: Weak<ChunkStore>) {
         let Some(store) = chunks.upgrade() else { return };
         let is_pressed = store.staging.holds_back()
             && store.disk.as_ref().is_some_and(crate::cache::DiskCache::is_short_of_room);
-        while running.len() < store.config.max_uploads
+        while running.len() < store.staged_at_once()
             && let Some((dir, block)) = store.staging.take_due(is_pressed)
         {
             let store = store.clone();
@@ -118,6 +118,12 @@ async fn take_in(chunks: &Weak<ChunkStore>) {
 }
 
 impl ChunkStore {
+    /// Blocks in memory for a store that may be away: a quarter of it at most, so that reads go on.
+    fn staged_at_once(&self) -> usize {
+        let share = self.budget_bytes() / 4 / (self.layout().block_bytes as usize).max(1);
+        share.clamp(1, self.config.max_uploads)
+    }
+
     async fn upload_staged(&self, dir: StageDir, block: BlockId) {
         let outcome = self.try_upload_staged(&dir, block).await;
         if self.staging.ended(block, &outcome) {

@@ -72,9 +72,8 @@ pub struct Metered {
 
 impl Metered {
     #[must_use]
-    pub fn new(inner: Arc<dyn Store>) -> (Self, Arc<Traffic>) {
-        let traffic = Arc::new(Traffic::default());
-        (Self { inner, traffic: traffic.clone() }, traffic)
+    pub fn new(inner: Arc<dyn Store>, traffic: Arc<Traffic>) -> Self {
+        Self { inner, traffic }
     }
 
     async fn count<T>(

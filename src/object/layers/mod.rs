@@ -6,4 +6,5 @@ pub mod meter;
 pub mod prefix;
 pub mod retry;
 pub mod shard;
+pub mod switch;
 pub mod throttle;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::store::{Key, Limits, Listed, Store};
+use crate::store::{Key, Limits, Listed, Store, owned_list};
 
 /// A store that sees only what lies below its prefix.
 #[derive(Debug)]
@@ -62,20 +62,9 @@ impl Store for Prefixed {
     fn list<'a>(&'a self, prefix: &'a Key, after: &'a Key) -> BoxStream<'a, Result<Listed>> {
         let prefix = self.full(prefix);
         let after = if after.is_empty() { String::new() } else { self.full(after) };
-        let inner = self.inner.clone();
-        let (sender, receiver) = futures::channel::mpsc::channel(64);
-        // The inner stream borrows its arguments, so that it is driven where they live.
-        let drive = async move {
-            let mut sender = sender;
-            let mut items = inner.list(&prefix, &after);
-            while let Some(item) = items.next().await {
-                if futures::SinkExt::send(&mut sender, item).await.is_err() {
-                    break;
-                }
-            }
-        };
-        let driven = futures::stream::once(drive).filter_map(|()| std::future::ready(None));
-        futures::stream::select(driven, receiver).map(|item| item.map(|listed| self.strip(listed))).boxed()
+        owned_list(self.inner.clone(), prefix, after)
+            .map(|item| item.map(|listed| self.strip(listed)))
+            .boxed()
     }
 
     fn create_bucket(&self) -> BoxFuture<'_, Result<()>> {
