@@ -5,8 +5,10 @@
 
 mod args;
 mod commands;
+mod control;
 mod environment;
 mod progress;
+mod table;
 
 use clap::FromArgMatches;
 use clap::error::ErrorKind;

@@ -18,6 +18,7 @@ pub mod request;
 mod rules;
 mod session;
 pub mod trash;
+pub mod tree;
 pub mod txn;
 pub mod types;
 pub mod url;

@@ -1,5 +1,6 @@
 //! What is open. Only `open`, `create`, `opendir` add and only `release`, `releasedir` remove.
 
+use crate::control::ControlHandle;
 use crate::directory::DirHandle;
 use crate::files::File;
 use crate::readahead::Streams;
@@ -30,6 +31,7 @@ pub(crate) enum Handle {
     Dir(Arc<DirHandle>),
     /// An internal file, as it was when it was opened.
     Text(Bytes),
+    Control(Arc<ControlHandle>),
 }
 
 /// Handles by number; numbers are never used twice.

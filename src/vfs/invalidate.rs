@@ -8,7 +8,7 @@
 use juicefs_base::sync::{Condvar, Mutex};
 use juicefs_meta::Ino;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -102,12 +102,14 @@ impl Lane {
 pub(crate) struct Invalidations {
     pages: Arc<Lane>,
     attributes: Arc<Lane>,
+    kernel: OnceLock<Arc<dyn Invalidate>>,
 }
 
 impl Invalidations {
     /// Starts the threads that talk to `kernel`; a second call is ignored.
     pub(crate) fn connect(&self, kernel: Box<dyn Invalidate>) {
         let kernel: Arc<dyn Invalidate> = kernel.into();
+        let _ = self.kernel.set(Arc::clone(&kernel));
         let other = Arc::clone(&kernel);
         self.pages.start("jfs-inval-pages", move |ino| kernel.inode(ino, 0, 0));
         self.attributes.start("jfs-inval-attrs", move |ino| other.inode(ino, -1, 0));
@@ -124,6 +126,17 @@ impl Invalidations {
         self.attributes.add(ino, Some(done));
         if tokio::time::timeout(FORGETTING_MAX, is_done).await.is_err() {
             tracing::warn!(%ino, "the kernel did not forget attributes in time");
+        }
+    }
+
+    /// The name `name` in `parent`, and what it knows below; ready when the kernel has forgotten it, or can't be told.
+    /// For tools, which do it seldom: each call has a thread of the runtime's that may block.
+    pub(crate) async fn entry(&self, parent: Ino, name: &[u8]) {
+        let Some(kernel) = self.kernel.get().cloned() else { return };
+        let name = name.to_vec();
+        let telling = tokio::task::spawn_blocking(move || kernel.entry(parent, &name));
+        if tokio::time::timeout(FORGETTING_MAX, telling).await.is_err() {
+            tracing::warn!(%parent, "the kernel did not forget a name in time");
         }
     }
 

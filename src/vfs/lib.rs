@@ -8,6 +8,7 @@ mod answer;
 mod background;
 mod commit;
 mod config;
+pub mod control;
 mod core;
 mod directory;
 mod dirty;
@@ -30,6 +31,7 @@ pub use background::compaction::Compacted;
 pub use config::VfsConfig;
 pub use error::{Error, Result};
 pub use invalidate::Invalidate;
+pub use special::CONTROL;
 pub use vfs::Vfs;
 
 /// Numbers that callers of [`Vfs`] need, from the rooms below.

@@ -1,12 +1,15 @@
 //! Files that exist in no metadata: `.stats` and `.config` in the root of the mount, and how `.trash` is called.
 //!
-//! `.accesslog` and `.control` are not there yet; their names are kept all the same, so that nobody's files have them.
+//! `.control` is found in every directory and listed in none. `.accesslog` is not there yet; its name is kept all the
+//! same, so that nobody's files have it.
 
 use crate::config::VfsConfig;
 use juicefs_meta::{Attr, Ino, Kind, Meta, Name, Time};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
+/// What tools open to ask something of the mount.
+pub const CONTROL: Ino = Ino(0x7FFF_FFFF_0000_0002);
 pub(crate) const STATS: Ino = Ino(0x7FFF_FFFF_0000_0003);
 pub(crate) const CONFIG: Ino = Ino(0x7FFF_FFFF_0000_0004);
 /// For how long the kernel may keep what it knows of them.
@@ -15,6 +18,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(3600);
 /// What a name in the root stands for, if it is not a stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Special {
+    Control,
     Stats,
     Config,
     Trash,
@@ -51,7 +55,7 @@ impl Specials {
         let bare = name.strip_prefix(self.prefix.as_bytes());
         // The peer finds this one in every directory: the paths of its messages start there.
         if bare == Some(b".control") {
-            return Some(Special::Reserved);
+            return Some(Special::Control);
         }
         if parent != Ino::ROOT {
             return None;
@@ -91,6 +95,7 @@ impl Specials {
     /// Attributes of an internal file; `config_bytes` is the length of `.config`, `.stats` says 0.
     pub(crate) fn attr(&self, ino: Ino, config_bytes: u64) -> Option<Attr> {
         let (mode, length) = match ino {
+            CONTROL => (0o666, 0),
             STATS => (0o444, 0),
             CONFIG => (0o400, config_bytes),
             _ => return None,
@@ -101,7 +106,7 @@ impl Specials {
 
 /// Whether `ino` is an internal file of this mount.
 pub(crate) fn is_special(ino: Ino) -> bool {
-    matches!(ino, STATS | CONFIG)
+    matches!(ino, CONTROL | STATS | CONFIG)
 }
 
 /// Whether attributes of `ino` are nobody's to change: internal files, the trash and its directories by the hour.

@@ -6,6 +6,7 @@ pub(crate) mod go_flags;
 mod kubernetes;
 mod mount;
 pub(crate) mod not_yet;
+mod tools;
 mod volume;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
@@ -13,6 +14,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 pub(crate) use csi::CsiCommand;
 pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
+pub(crate) use tools::{CompactArgs, InfoArgs, RmrArgs, SummaryArgs};
 pub(crate) use volume::{ChangelogArgs, ConfigArgs, FormatArgs, FsckArgs, GcArgs, StatusArgs, StoreFlags};
 
 /// A POSIX file system on object storage and a database.
@@ -76,6 +78,18 @@ pub(crate) enum Command {
     /// Check that every block of every file is there
     #[command(after_help = volume::FSCK_EXAMPLES)]
     Fsck(FsckArgs),
+    /// Make chunks of many small slices into few large ones
+    #[command(after_help = tools::COMPACT_EXAMPLES)]
+    Compact(CompactArgs),
+    /// Show what a file or directory is made of
+    #[command(after_help = tools::INFO_EXAMPLES)]
+    Info(InfoArgs),
+    /// Remove a directory and all in it, faster than rm
+    #[command(after_help = tools::RMR_EXAMPLES)]
+    Rmr(RmrArgs),
+    /// Show what takes the space in a tree
+    #[command(after_help = tools::SUMMARY_EXAMPLES)]
+    Summary(SummaryArgs),
     /// Show the version
     #[command(after_help = "Examples:\n  juicefs version")]
     Version,

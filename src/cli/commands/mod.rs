@@ -8,6 +8,7 @@ mod kubernetes;
 mod mount;
 mod report;
 mod status;
+mod tools;
 
 use anyhow::Context;
 use juicefs_base::log::{self, LogSettings};
@@ -35,6 +36,10 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Gc(args) => wait(report::gc(args, environment)),
         Command::Fsck(args) => wait(report::fsck(args, environment)),
         Command::Mount(args) => mount::mount(args, environment),
+        Command::Compact(args) => tools::compact(&args),
+        Command::Info(args) => tools::info(&args),
+        Command::Rmr(args) => tools::rmr(&args),
+        Command::Summary(args) => tools::summary(&args),
         Command::Umount(args) => mount::umount(&args),
         Command::Operator(args) => wait(kubernetes::operator(args)),
         Command::FormatJob(args) => wait(kubernetes::format_job(args)),

@@ -17,6 +17,13 @@ impl Adapter {
             if options.default_permissions || is_squashed { Vec::new() } else { groups_of(request.pid) };
         Caller { uid, gid, groups, pid: request.pid, checks_permission: !options.default_permissions }
     }
+
+    /// The groups that [`Self::caller`] leaves out where the kernel checks permissions; none for a squashed caller.
+    pub(super) fn add_groups(&self, request: &Request, caller: &mut Caller) {
+        if caller.groups.is_empty() && (caller.uid, caller.gid) == (request.uid, request.gid) {
+            caller.groups = groups_of(request.pid);
+        }
+    }
 }
 
 /// Supplementary groups of a process; none when it is gone or not visible from here.

@@ -5,12 +5,16 @@ use crate::repeats::Question;
 use crate::request::{Answer, OpenedFile, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Created, Ino, OpenFlags};
+use juicefs_vfs::{CONTROL, Created, Ino, OpenFlags};
 use std::ops::Range;
 
 impl Adapter {
     pub(crate) fn open(&self, request: &Request, ino: Ino, flags: i32, reply: impl Answer<OpenedFile>) {
-        let (vfs, caller) = (self.vfs.clone(), self.caller(request));
+        let (vfs, mut caller) = (self.vfs.clone(), self.caller(request));
+        if ino == CONTROL {
+            // The kernel checks nothing of what is asked through it.
+            self.add_groups(request, &mut caller);
+        }
         let flags = OpenFlags(flags);
         self.run("open", reply, async move {
             let opened = vfs.open(&caller, ino, flags).await?;

@@ -19,9 +19,23 @@ impl Meta {
     /// # Errors
     /// ENOENT, EPERM (a directory, trash, immutable), EACCES, EROFS.
     pub async fn unlink(&self, caller: &Caller, parent: Ino, name: &Name) -> Result<()> {
+        self.unlink_with(caller, parent, name, false).await
+    }
+
+    /// [`Self::unlink`], for good with `skip_trash`.
+    pub(crate) async fn unlink_with(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        name: &Name,
+        skip_trash: bool,
+    ) -> Result<()> {
         let parent = self.check_may_take(caller, parent, name)?;
-        self.transact_with_trash(parent, |trash| Unlink(Take { meta: self, caller, parent, name, trash }))
-            .await
+        let unlink = |trash| Unlink(Take { meta: self, caller, parent, name, trash });
+        if skip_trash {
+            return self.transact(&unlink(None)).await;
+        }
+        self.transact_with_trash(parent, unlink).await
     }
 
     /// Takes an empty directory away, or moves it to the trash.
@@ -29,9 +43,23 @@ impl Meta {
     /// # Errors
     /// ENOENT, ENOTDIR, ENOTEMPTY, EPERM, EACCES, EROFS.
     pub async fn rmdir(&self, caller: &Caller, parent: Ino, name: &Name) -> Result<()> {
+        self.rmdir_with(caller, parent, name, false).await
+    }
+
+    /// [`Self::rmdir`], for good with `skip_trash`.
+    pub(crate) async fn rmdir_with(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        name: &Name,
+        skip_trash: bool,
+    ) -> Result<()> {
         let parent = self.check_may_take(caller, parent, name)?;
-        self.transact_with_trash(parent, |trash| Rmdir(Take { meta: self, caller, parent, name, trash }))
-            .await
+        let rmdir = |trash| Rmdir(Take { meta: self, caller, parent, name, trash });
+        if skip_trash {
+            return self.transact(&rmdir(None)).await;
+        }
+        self.transact_with_trash(parent, rmdir).await
     }
 
     fn check_may_take(&self, caller: &Caller, parent: Ino, name: &Name) -> Result<Ino> {

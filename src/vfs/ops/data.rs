@@ -1,6 +1,7 @@
 //! Operations on open files.
 
 use crate::answer::{Created, Opened};
+use crate::control::ControlHandle;
 use crate::directory::Touch;
 use crate::error::{Result, stale};
 use crate::files::{File, Shape};
@@ -23,7 +24,7 @@ impl Vfs {
     pub async fn open(&self, caller: &Caller, ino: Ino, flags: OpenFlags) -> Result<Opened> {
         self.count(FileOp::Open, async {
             if special::is_special(ino) {
-                return self.open_special(ino, flags);
+                return self.open_special(caller, ino, flags);
             }
             if flags.writes() {
                 self.check_writable()?;
@@ -99,7 +100,11 @@ impl Vfs {
         Ok(Opened { fh, keep_cache, direct })
     }
 
-    fn open_special(&self, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+    fn open_special(&self, caller: &Caller, ino: Ino, flags: OpenFlags) -> Result<Opened> {
+        if ino == special::CONTROL {
+            let fh = self.handles.add(Handle::Control(ControlHandle::new(caller)));
+            return Ok(Opened { fh, keep_cache: false, direct: true });
+        }
         if flags.writes() {
             return Err(Errno::EACCES.into());
         }
@@ -121,6 +126,9 @@ impl Vfs {
                     let from = usize::try_from(off).unwrap_or(usize::MAX).min(text.len());
                     text.slice(from..from.saturating_add(size as usize).min(text.len()))
                 }
+                Some(Handle::Control(control)) if ino == special::CONTROL => {
+                    control.read(off, size as usize).await.into()
+                }
                 _ => return Err(Errno::EBADF.into()),
             };
             self.core.metrics.count_read(bytes.len());
@@ -136,6 +144,12 @@ impl Vfs {
     /// EBADF, EFBIG; what an earlier write was lost to, once per handle.
     pub async fn write(&self, ino: Ino, fh: u64, off: u64, data: &[u8]) -> Result<u32> {
         self.count(FileOp::Write, async {
+            if ino == special::CONTROL
+                && let Some(Handle::Control(control)) = self.handles.get(fh)
+            {
+                control.write(&self.core, data)?;
+                return Ok(u32::try_from(data.len()).unwrap_or(u32::MAX));
+            }
             let handle = self.handles.file(fh).filter(|handle| handle.file.ino == ino).ok_or(Errno::EBADF)?;
             if !handle.flags.writes() {
                 return Err(Errno::EBADF.into());
@@ -204,7 +218,7 @@ impl Vfs {
     async fn store_all(&self, ino: Ino, fh: u64, for_readers: bool) -> Result<()> {
         let handle = match self.handles.get(fh) {
             Some(Handle::File(handle)) if handle.file.ino == ino => handle,
-            Some(Handle::Text(_) | Handle::Dir(_)) => return Ok(()),
+            Some(Handle::Text(_) | Handle::Control(_) | Handle::Dir(_)) => return Ok(()),
             _ => return Err(Errno::EBADF.into()),
         };
         if !handle.flags.writes() && !for_readers {

@@ -17,6 +17,7 @@ impl Vfs {
         self.count(FileOp::Lookup, async {
             let asked_at = self.core.tick();
             let (ino, attr) = match self.specials.find(parent, name.as_bytes()) {
+                Some(Special::Control) => return self.special_found(special::CONTROL),
                 Some(Special::Stats) => return self.special_found(special::STATS),
                 Some(Special::Config) => return self.special_found(special::CONFIG),
                 Some(Special::Trash) => self.core.meta.lookup(caller, parent, &special::trash_name()).await?,

@@ -4,6 +4,7 @@
 
 mod coherence;
 mod compaction;
+mod control;
 mod failures;
 mod listing;
 mod model;

@@ -51,8 +51,18 @@ impl World {
         self.client_with(64 << 20, VfsConfig::default()).await
     }
 
+    /// A mount of a directory.
+    pub async fn client_of(&self, subdir: &str) -> Client {
+        let options = MetaOptions { subdir: Some(subdir.to_owned()), ..MetaOptions::default() };
+        self.mounted(64 << 20, VfsConfig::default(), options).await
+    }
+
     pub async fn client_with(&self, budget: usize, config: VfsConfig) -> Client {
-        let meta = Meta::open(self.engine.clone(), MetaOptions::default()).await.unwrap();
+        self.mounted(budget, config, MetaOptions::default()).await
+    }
+
+    async fn mounted(&self, budget: usize, config: VfsConfig, options: MetaOptions) -> Client {
+        let meta = Meta::open(self.engine.clone(), options).await.unwrap();
         meta.start_session().await.unwrap();
         let chunk_config = ChunkConfig {
             block_bytes: BLOCK,
