@@ -2,7 +2,7 @@
 import base64, json, os, re, shutil, subprocess, urllib.request
 from objects import both_read
 from volume import OURS, PEER, Volume, read, run, until, write
-from servers import Azurite, FakeGcs, WebDav
+from servers import Azurite, FakeGcs, Sftp, WebDav
 
 PASSPHRASE = "correct horse"
 # Volumes without a key pass it over.
@@ -171,8 +171,7 @@ def served(folder, Service):
         volume.umount(where)
         run(OURS, "fsck", volume.meta, check=True)
         run(OURS, "gc", volume.meta, env={"JFS_GC_SKIPPEDTIME": "0"}, check=True)
-        if Service is not WebDav:  # the peer can't list one: "not supported"
-            run(PEER, "fsck", volume.meta, check=True)
+        run(PEER, "fsck", volume.meta, check=True)
     finally:
         for name in server.env:
             os.environ.pop(name, None)
@@ -190,7 +189,7 @@ class Elsewhere(Volume):
 
 
 def claims(world):
-    for Service in (Azurite, FakeGcs, WebDav):
+    for Service in (Azurite, FakeGcs, WebDav, Sftp):
         folder = os.path.join(world.folder, Service.__name__)
         yield f"a volume on {Service.storage}", lambda f=folder, s=Service: served(f, s)
     for shards, formatter in (("file", PEER), ("file", OURS), ("s3", OURS)):

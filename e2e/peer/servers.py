@@ -201,3 +201,11 @@ class WebDav(StoreServer):
     def start(self):
         self.bucket = f"http://{self.address}/"
         self.spawn(os.path.join(self.cache, "venv/bin/rclone"), "serve", "webdav", "--addr", self.address, "--config", "", "--user", self.access_key, "--pass", self.secret_key, self.folder)
+
+
+class Sftp(StoreServer):
+    storage, access_key, secret_key = "sftp", "user", "password"
+
+    def start(self):
+        self.bucket = f"{self.address}:/"
+        self.spawn(os.path.join(self.cache, "venv/bin/rclone"), "serve", "sftp", "--addr", self.address, "--config", "", "--user", self.access_key, "--pass", self.secret_key, self.folder)

@@ -3,7 +3,7 @@
 use juicefs_base::SecretString;
 use std::sync::Arc;
 
-use crate::backends::{dal, file::FileStore, s3};
+use crate::backends::{dal, file::FileStore, s3, sftp};
 use crate::error::{Error, Result};
 use crate::layers::encrypt::{Encrypted, Encryption, VolumeKey};
 use crate::layers::meter::{Metered, Traffic};
@@ -87,6 +87,7 @@ async fn open_bucket(spec: &StoreSpec) -> Result<Arc<dyn Store>> {
             spec.warn_of_class();
             Ok(Arc::new(FileStore::new(&spec.bucket)?))
         }
+        "sftp" => Ok(Arc::new(sftp::open(spec)?)),
         other => match dal::open(spec)? {
             Some(store) => Ok(Arc::new(store)),
             None => Err(Error::BadSpec(storages::refusal(other))),

@@ -26,7 +26,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("qiniu", "`s3` with https://BUCKET.s3.REGION.qiniucs.com"),
     ("redis", "`s3` or `file`: a database is no place for blocks"),
     ("scs", "`s3` with another provider"),
-    ("sftp", "`file` with the path of an sshfs mount, or `webdav`"),
     ("sqlite3", "`file` with a directory"),
     ("swift", "`s3` with the address of its s3api"),
     ("tikv", "`s3` or `file`: a database is no place for blocks"),
@@ -35,7 +34,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Types that are here, besides those that are S3 under another name.
-const HERE: &[&str] = &["file", "gs", "wasb", "webdav"];
+const HERE: &[&str] = &["file", "gs", "sftp", "wasb", "webdav"];
 
 /// The sentence for a type that can't be opened.
 pub(crate) fn refusal(storage: &str) -> String {

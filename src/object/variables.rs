@@ -18,12 +18,19 @@ impl StoreVariables {
     /// A server in the place of Google's, which asks for no credentials.
     pub const GOOGLE_EMULATOR: &str = "STORAGE_EMULATOR_HOST";
 
+    /// The file of a private key for SSH.
+    pub const SSH_PRIVATE_KEY: &str = "SSH_PRIVATE_KEY_PATH";
+    /// The file of the hosts' keys; without it they are not checked.
+    pub const SSH_KNOWN_HOSTS: &str = "SSH_KNOWN_HOSTS";
+
     /// Every name that a store may ask for.
     pub const NAMES: &[&str] = &[
         Self::RSA_PASSPHRASE,
         Self::AZURE_CONNECTION_STRING,
         Self::GOOGLE_CREDENTIALS,
         Self::GOOGLE_EMULATOR,
+        Self::SSH_PRIVATE_KEY,
+        Self::SSH_KNOWN_HOSTS,
         "EOS_ACCESS_KEY",
         "EOS_SECRET_KEY",
         "MINIO_ACCESS_KEY",

@@ -52,6 +52,8 @@ const HOMES: &[(&str, &[&str])] = &[
     // The audit decodes by itself what `meta` wrote.
     ("redis", &["meta", "xtask"]),
     ("reqwest", &["object"]),
+    ("russh", &["object"]),
+    ("russh-sftp", &["object"]),
     ("rusqlite", &["meta", "xtask"]),
     ("schemars", &["k8s"]),
     ("tonic", &["csi"]),

@@ -57,7 +57,8 @@ pub(crate) const FSCK_EXAMPLES: &str = "Examples:
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct StoreFlags {
     /// Type of the object store: file; s3 or a service that speaks it (minio, wasabi, scw, space, eos, oos); wasb (Azure
-    /// Blob: AZURE_STORAGE_CONNECTION_STRING or account and key); gs (Google: GOOGLE_APPLICATION_CREDENTIALS); webdav
+    /// Blob: AZURE_STORAGE_CONNECTION_STRING or account and key); gs (Google: GOOGLE_APPLICATION_CREDENTIALS); webdav;
+    /// sftp (HOST:PATH/, password or SSH_PRIVATE_KEY_PATH)
     /// [default for a new volume: file]
     #[arg(long, value_name = "TYPE")]
     pub storage: Option<String>,

@@ -3,3 +3,4 @@
 pub mod dal;
 pub mod file;
 pub mod s3;
+pub mod sftp;

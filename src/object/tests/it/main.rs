@@ -145,6 +145,25 @@ async fn webdav_keeps_every_promise() {
     assert_eq!(store.get("folder/inside", None).await.expect("still there"), "kept");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sftp_keeps_every_promise() {
+    let server = servers::StoreServer::sftp();
+    service_keeps_every_promise(&server, |spec| spec.secret_key = Some("canary".to_owned().into())).await;
+    // Hosts' keys are checked where there is a file of them.
+    let hosts = tempfile::NamedTempFile::new().expect("temp");
+    let mut spec = server.spec("promises");
+    spec.variables = StoreVariables::collect(|name| {
+        let path = hosts.path().display().to_string();
+        (name == StoreVariables::SSH_KNOWN_HOSTS).then(|| path.into())
+    });
+    let error = open(&spec).await.expect("spec").get("range", None).await.expect_err("an unknown host");
+    assert!(matches!(error, juicefs_object::Error::PermissionDenied { .. }), "{error}");
+    assert!(error.to_string().contains("SSH_KNOWN_HOSTS"), "{error}");
+    spec.variables = StoreVariables::default();
+    let store = open(&spec).await.expect("spec");
+    assert_eq!(store.get("range", None).await.expect("without the file"), "0123456789");
+}
+
 #[tokio::test]
 async fn a_body_that_is_not_what_was_stored_is_damage() {
     let bucket = servers::always_answers(

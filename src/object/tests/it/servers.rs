@@ -33,7 +33,7 @@ pub fn always_answers(head: &'static str, body: &'static str) -> String {
 pub struct StoreServer {
     child: Child,
     port: u16,
-    /// `s3`, `wasb`, `gs`, `webdav`.
+    /// `s3`, `wasb`, `gs`, `webdav`, `sftp`.
     storage: &'static str,
     _folder: tempfile::TempDir,
 }
@@ -70,6 +70,16 @@ impl StoreServer {
         Self::start("webdav", |port, folder| {
             let mut command = tool("venv/bin/rclone");
             command.args(["serve", "webdav", "--addr", &address(port), "--config", ""]);
+            command.args(["--user", USER, "--pass", PASSWORD]).arg(folder);
+            command
+        })
+    }
+
+    /// rclone's SFTP.
+    pub fn sftp() -> Self {
+        Self::start("sftp", |port, folder| {
+            let mut command = tool("venv/bin/rclone");
+            command.args(["serve", "sftp", "--addr", &address(port), "--config", ""]);
             command.args(["--user", USER, "--pass", PASSWORD]).arg(folder);
             command
         })
@@ -137,6 +147,7 @@ impl StoreServer {
         let bucket = match self.storage {
             "s3" => format!("http://{address}/{bucket}"),
             "webdav" => format!("http://{address}/"),
+            "sftp" => format!("{address}:/{bucket}/"),
             "wasb" => format!("https://{bucket}"),
             other => format!("{other}://{bucket}"),
         };
