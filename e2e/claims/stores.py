@@ -185,7 +185,8 @@ class Elsewhere(Volume):
         self.folder, self.engine, self.mounts, self.name, self.meta = folder, "sqlite", 0, "elsewhere", f"sqlite3://{folder}/meta.db"
         keys = ["--access-key", server.access_key, "--secret-key", server.secret_key] if server.access_key else []
         self.store = ["--storage", server.storage, "--bucket", server.bucket, *keys]
-        run(OURS, "format", *self.store, "--trash-days", "0", "--block-size", "64K", self.meta, self.name, check=True)
+        code, text = run(OURS, "--trace", "format", *self.store, "--trash-days", "0", "--block-size", "64K", self.meta, self.name)
+        assert not code and not any(secret in text for secret in (server.secret_key, getattr(server, "key", "")) if secret), text
 
 
 def claims(world):

@@ -37,20 +37,22 @@ impl DalStore {
         let (store, key) = (self.label.clone(), key.to_owned());
         // One line: the library adds a service's whole answer.
         let text = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        // What the library asked and how comes before the service's own words.
+        let said = text.rsplit_once(" => ").map_or(text.as_str(), |(_, said)| said).to_owned();
         let is_of_bucket = ["ContainerNotFound", "container does not exist", "bucket does not exist"]
             .iter()
             .any(|words| text.contains(words));
         match cause.kind() {
-            ErrorKind::NotFound if is_of_bucket => Error::NoBucket { store, cause: text },
+            ErrorKind::NotFound if is_of_bucket => Error::NoBucket { store, cause: said },
             ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory => {
                 Error::NotFound { store, key }
             }
             // Not every service of the library knows the first as a refusal.
-            _ if text.contains("status: 401") => Error::PermissionDenied { store, key, cause: text },
-            ErrorKind::PermissionDenied => Error::PermissionDenied { store, key, cause: text },
-            ErrorKind::RateLimited => Error::Unreachable { store, key, cause: text },
-            _ if cause.is_temporary() => Error::Unreachable { store, key, cause: text },
-            _ => Error::Other { store, key, cause: text },
+            _ if text.contains("status: 401") => Error::PermissionDenied { store, key, cause: said },
+            ErrorKind::PermissionDenied => Error::PermissionDenied { store, key, cause: said },
+            ErrorKind::RateLimited => Error::Unreachable { store, key, cause: said },
+            _ if cause.is_temporary() => Error::Unreachable { store, key, cause: said },
+            _ => Error::Other { store, key, cause: said },
         }
     }
 
