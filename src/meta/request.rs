@@ -138,6 +138,8 @@ impl RenameFlags {
     pub const NOREPLACE: Self = Self(1);
     pub const EXCHANGE: Self = Self(2);
     pub const WHITEOUT: Self = Self(4);
+    /// Out of the trash, also into a directory that lies there itself. No system call has it.
+    pub const RESTORE: Self = Self(32);
 
     #[must_use]
     pub fn has(self, flag: Self) -> bool {

@@ -13,6 +13,7 @@ mod fsck;
 mod gc;
 mod opened;
 mod progress;
+mod restore;
 mod status;
 mod storage;
 
@@ -28,5 +29,6 @@ pub use format::{FormatOutcome, FormatRequest, FormatResult, format};
 pub use fsck::{FsckReport, fsck};
 pub use gc::{CompactedNow, GcReport, GcRequest, gc};
 pub use progress::{Progress, Silent};
+pub use restore::restore;
 pub use status::{SessionStatus, Status, status};
 pub use storage::{StorageAccess, load_format, open_metered_store, open_store};

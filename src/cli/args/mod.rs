@@ -15,7 +15,9 @@ pub(crate) use csi::CsiCommand;
 pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use tools::{CompactArgs, InfoArgs, RmrArgs, SummaryArgs};
-pub(crate) use volume::{ChangelogArgs, ConfigArgs, FormatArgs, FsckArgs, GcArgs, StatusArgs, StoreFlags};
+pub(crate) use volume::{
+    ChangelogArgs, ConfigArgs, FormatArgs, FsckArgs, GcArgs, RestoreArgs, StatusArgs, StoreFlags,
+};
 
 /// A POSIX file system on object storage and a database.
 #[derive(Parser, Debug)]
@@ -78,6 +80,9 @@ pub(crate) enum Command {
     /// Check that every block of every file is there
     #[command(after_help = volume::FSCK_EXAMPLES)]
     Fsck(FsckArgs),
+    /// Bring back what was removed, out of the trash
+    #[command(after_help = volume::RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
     /// Make chunks of many small slices into few large ones
     #[command(after_help = tools::COMPACT_EXAMPLES)]
     Compact(CompactArgs),

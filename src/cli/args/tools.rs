@@ -44,8 +44,8 @@ pub(crate) struct InfoArgs {
     /// Sum up whole trees
     #[arg(short, long)]
     pub recursive: bool,
-    /// Accepted: sums are always counted node by node
-    #[arg(long, hide = true)]
+    /// Count node by node, which is always done here
+    #[arg(long)]
     pub strict: bool,
     /// Show slices instead of objects
     #[arg(long)]
@@ -78,8 +78,8 @@ pub(crate) struct SummaryArgs {
     /// Largest entries of each directory that are shown
     #[arg(short, long, value_name = "N", default_value_t = 10)]
     pub entries: u8,
-    /// Accepted: sums are always counted node by node
-    #[arg(long, hide = true)]
+    /// Count node by node, which is always done here
+    #[arg(long)]
     pub strict: bool,
     /// Print comma-separated values
     #[arg(long)]

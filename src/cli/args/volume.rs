@@ -53,6 +53,29 @@ pub(crate) const GC_EXAMPLES: &str = "Examples:
 pub(crate) const FSCK_EXAMPLES: &str = "Examples:
   juicefs fsck redis://localhost";
 
+pub(crate) const RESTORE_EXAMPLES: &str = "Examples:
+  # Rebuild the trees of an hour (UTC) inside the trash, to look at them
+  juicefs restore redis://localhost 2026-05-10-01
+
+  # Put all of two hours back to where it was
+  juicefs restore redis://localhost 2026-05-10-01 2026-05-10-02 --put-back";
+
+/// `restore`.
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// Directories in the trash, one an hour: `YYYY-MM-DD-HH`, UTC
+    #[arg(required = true, value_name = "HOUR")]
+    pub hours: Vec<String>,
+    /// Move what was removed back to where it was; nothing is replaced
+    #[arg(long)]
+    pub put_back: bool,
+    /// Moves at the same time
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub threads: usize,
+}
+
 /// Where data is, for `format` and `config`. Absent flags leave the setting as it is.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct StoreFlags {

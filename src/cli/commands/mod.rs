@@ -7,6 +7,7 @@ mod format;
 mod kubernetes;
 mod mount;
 mod report;
+mod restore;
 mod status;
 mod tools;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Gc(args) => wait(report::gc(args, environment)),
         Command::Fsck(args) => wait(report::fsck(args, environment)),
         Command::Mount(args) => mount::mount(args, environment),
+        Command::Restore(args) => wait(restore::run(args, environment)),
         Command::Compact(args) => tools::compact(&args),
         Command::Info(args) => tools::info(&args),
         Command::Rmr(args) => tools::rmr(&args),

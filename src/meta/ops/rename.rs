@@ -36,7 +36,7 @@ impl Meta {
             return Err(Errno::ENOTSUP.into());
         }
         let exchanges = how.has(RenameFlags::EXCHANGE);
-        let known = RenameFlags::NOREPLACE.0 | RenameFlags::EXCHANGE.0;
+        let known = RenameFlags::NOREPLACE.0 | RenameFlags::EXCHANGE.0 | RenameFlags::RESTORE.0;
         if how.0 & !known != 0 || (exchanges && how.has(RenameFlags::NOREPLACE)) {
             return Err(Errno::EINVAL.into());
         }
@@ -104,7 +104,7 @@ impl Operation for Rename<'_> {
         if src_node.kind != Kind::Directory || dst_node.kind != Kind::Directory {
             return Err(Errno::ENOTDIR.into());
         }
-        if dst_node.parent.is_trash() {
+        if dst_node.parent.is_trash() && !how.has(RenameFlags::RESTORE) {
             return Err(Errno::ENOENT.into());
         }
         rules::check(caller, &src_node, rules::EXECUTE)?;

@@ -5,10 +5,12 @@
 
 mod place;
 mod remove;
+mod restore;
 mod summary;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use restore::Restored;
 pub use summary::{Summary, TreeSummary};
 
 /// How far work on a tree has come; read while it goes on.

@@ -12,6 +12,7 @@ mod names;
 mod outage;
 mod race;
 mod rename;
+mod restore;
 mod smoke;
 mod xattrs;
 
