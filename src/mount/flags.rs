@@ -405,7 +405,9 @@ mod tests {
         assert_eq!(options.attr_ttl, Duration::from_secs(3));
         let error = options.set("max-uploads", "zero").expect_err("bad").to_string();
         assert!(error.contains("max-uploads") && error.contains("zero"), "{error}");
-        assert_eq!(options.set("writeback", ""), Err(FlagError::NotYet("writeback".into())));
+        for flag in FLAGS.iter().filter(|flag| flag.support == Support::NotYet) {
+            assert_eq!(options.set(flag.name, "x"), Err(FlagError::NotYet(flag.name.into())));
+        }
         assert_eq!(options.set("nonsense", ""), Err(FlagError::Unknown("nonsense".into())));
         assert!(options.set("no-usage-report", "").expect("ignored").is_some());
     }
