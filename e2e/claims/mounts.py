@@ -1,39 +1,7 @@
-"""What two mounts are to one another: locks that neither gets, files that one closed and the other opens, sessions that
+"""What two mounts are to one another: files that one closed and the other opens, sessions that
 die, servers that stop answering, and what a mount is made of."""
 import ctypes, fcntl, os, signal, struct, subprocess, threading, time
 from volume import ENGINES, OURS, PEER, errno_of, read, run, until, write
-
-F_OFD_SETLK = 37
-
-
-def locks(volume):
-    """Two mounts never both hold a lock: ours get none, whatever the peer holds."""
-    ours, more, theirs = volume.mount(OURS), volume.mount(OURS), volume.mount(PEER)
-    write(f"{ours}/f", b"locked")
-    a, b, c = (os.open(f"{where}/f", os.O_RDWR) for where in (ours, more, theirs))
-    whole = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    kinds = {
-        "flock shared": lambda fd: fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB),
-        "flock": lambda fd: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB),
-        "flock that waits": lambda fd: fcntl.flock(fd, fcntl.LOCK_EX),
-        "lockf": lambda fd: fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB),
-        "F_SETLKW": lambda fd: fcntl.fcntl(fd, fcntl.F_SETLKW, whole),
-        "F_OFD_SETLK": lambda fd: fcntl.fcntl(fd, F_OFD_SETLK, whole),
-        "F_GETLK": lambda fd: fcntl.fcntl(fd, fcntl.F_GETLK, whole),
-    }
-    for held in (False, True):
-        if held:
-            fcntl.flock(c, fcntl.LOCK_EX | fcntl.LOCK_NB), fcntl.lockf(c, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for name, lock in kinds.items():
-            outcomes = [errno_of(lock, fd) for fd in (a, b)]
-            assert outcomes == ["ENOLCK", "ENOLCK"], (name, outcomes)
-    # To give up what one never got is fine.
-    fcntl.flock(a, fcntl.LOCK_UN), fcntl.lockf(b, fcntl.LOCK_UN)
-    for fd in (a, b, c):
-        os.close(fd)
-    for where in (ours, more, theirs):
-        volume.umount(where)
-
 
 def not_yet(volume):
     """What is not done fails with the errno that says so."""
@@ -294,8 +262,6 @@ def claims(world):
     for engine in ENGINES:
         volume = world.volume(engine)
         yield f"{engine}: close to open", lambda v=volume: close_to_open(v)
-        volume = world.volume(engine)
-        yield f"{engine}: nobody of ours gets a lock", lambda v=volume: locks(v)
         volume = world.volume(engine)
         yield f"{engine}: a missing --subdir is made", lambda v=volume: missing_subdir(v)
     volume, other = world.volume("sqlite"), world.volume("sqlite")

@@ -96,10 +96,10 @@ macro_rules! operations {
 }
 
 operations! {
-    Access = "access", Create = "create", Fallocate = "fallocate", Flush = "flush", Fsync = "fsync",
-    Getattr = "getattr", Getxattr = "getxattr", Link = "link", Listxattr = "listxattr", Lookup = "lookup", Lseek = "lseek", Mkdir = "mkdir", Mknod = "mknod",
+    Access = "access", Create = "create", Fallocate = "fallocate", Flock = "flock", Flush = "flush", Fsync = "fsync",
+    Getattr = "getattr", Getlk = "getlk", Getxattr = "getxattr", Link = "link", Listxattr = "listxattr", Lookup = "lookup", Lseek = "lseek", Mkdir = "mkdir", Mknod = "mknod",
     Open = "open", Opendir = "opendir", Read = "read", Readdir = "readdir", Readlink = "readlink",
-    Release = "release", Releasedir = "releasedir", Removexattr = "removexattr", Rename = "rename", Rmdir = "rmdir", Setattr = "setattr", Setxattr = "setxattr",
+    Release = "release", Releasedir = "releasedir", Removexattr = "removexattr", Rename = "rename", Rmdir = "rmdir", Setattr = "setattr", Setlk = "setlk", Setxattr = "setxattr",
     Statfs = "statfs", Symlink = "symlink", Truncate = "truncate", Unlink = "unlink", Write = "write",
 }
 

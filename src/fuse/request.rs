@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Found, Line, Opened};
+use juicefs_vfs::{Found, Line};
 use std::time::Duration;
 
 /// Who asks, as the kernel says it.
@@ -25,14 +25,6 @@ pub(crate) enum Looked {
     Found(Found),
     /// There is no such name, and the kernel may remember that.
     Absent(Duration),
-}
-
-/// An open file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OpenedFile {
-    pub(crate) opened: Opened,
-    /// Nothing can have been written through it: closing a descriptor need not be told.
-    pub(crate) skips_flush: bool,
 }
 
 /// Bytes for a caller who has `room` for so many; 0 asks how many there are.

@@ -8,6 +8,8 @@ pub mod engines;
 pub mod error;
 mod expiry;
 pub mod format;
+pub mod lock;
+mod locks;
 mod meta;
 mod numbers;
 mod open_files;
@@ -26,6 +28,8 @@ mod usage;
 
 pub use error::{Damage, Error, Result};
 pub use format::Format;
+pub use lock::{Holder, Interrupted, LOCK_END_MAX, LockKind, Patience, RangeLock, RangeRequest};
+pub use locks::{LockLostSink, LostLock};
 pub use meta::{FreedSliceSink, Meta};
 pub use ops::write_many::SLICES_MAX;
 pub use request::{

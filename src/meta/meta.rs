@@ -48,6 +48,7 @@ pub struct Meta {
     pub(crate) stripes: Stripes,
     /// Openers of an inode and those that delete it take turns; taken after `stripes`, one at a time.
     pub(crate) removals: Stripes,
+    pub(crate) locks: crate::locks::Locks,
     pub(crate) waiting: Waiting,
     pub(crate) inode_numbers: Numbers,
     pub(crate) slice_numbers: Numbers,
@@ -102,6 +103,7 @@ impl Meta {
             freed_slice_sink: RwLock::new(None),
             stripes: Stripes::default(),
             removals: Stripes::default(),
+            locks: crate::locks::Locks::default(),
             waiting: Waiting::default(),
             trash_dirs: TrashDirs::default(),
             dir_stats: DirStatDeltas::default(),

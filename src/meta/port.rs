@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 use std::ops::Range;
 
 use crate::error::{Damage, Result};
+use crate::lock::{Holder, LockKind, RangeLock};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
 /// What must stay true of a row between reading it and committing.
@@ -63,6 +64,11 @@ pub enum Get {
     Side { name: String },
     /// Slices kept since a compaction, when they still are; always held like `Update` -> [`Got::SlicePairs`]
     DelayedSlices { id: SliceId, deleted_at: i64 },
+    /// BSD locks of a file in the order of their holders; always held, also against the first lock of a file that has
+    /// none (SQL servers lock its node row, as the peer does) -> [`Got::Flocks`]
+    Flocks { ino: Ino },
+    /// The same for POSIX locks -> [`Got::RangeLocks`]
+    RangeLocks { ino: Ino },
 }
 
 impl Get {
@@ -79,6 +85,8 @@ impl Get {
             | Self::Session { .. }
             | Self::DeletedFile { .. }
             | Self::Sustained { .. }
+            | Self::Flocks { .. }
+            | Self::RangeLocks { .. }
             | Self::Side { .. }
             | Self::DelayedSlices { .. } => Hold::Guard,
             // These change together with their node, which is what holders hold.
@@ -105,6 +113,8 @@ pub enum Got {
     DirStat(Option<DirStat>),
     Session(Option<SessionRow>),
     SlicePairs(Option<Vec<(SliceId, u32)>>),
+    Flocks(Vec<(Holder, LockKind)>),
+    RangeLocks(Vec<(Holder, Vec<RangeLock>)>),
     Ready,
 }
 
@@ -285,7 +295,29 @@ pub enum Change {
     DeleteSession {
         sid: u64,
     },
-    /// All flock and POSIX lock records of one session (a stock client's, when it went stale).
+    SetFlock {
+        ino: Ino,
+        holder: Holder,
+        kind: LockKind,
+    },
+    /// `is_last`: no other holder of this session has a BSD lock on the file (Redis counts files per session).
+    DeleteFlock {
+        ino: Ino,
+        holder: Holder,
+        is_last: bool,
+    },
+    /// All POSIX locks of a holder on a file; never empty.
+    SetRangeLocks {
+        ino: Ino,
+        holder: Holder,
+        locks: Vec<RangeLock>,
+    },
+    DeleteRangeLocks {
+        ino: Ino,
+        holder: Holder,
+        is_last: bool,
+    },
+    /// All lock records of one session that ends or went stale.
     DeleteLocks {
         sid: u64,
     },
@@ -341,6 +373,10 @@ impl Change {
             | Self::PutSession { .. }
             | Self::DeleteSession { .. }
             | Self::DeleteLocks { .. }
+            | Self::SetFlock { .. }
+            | Self::DeleteFlock { .. }
+            | Self::SetRangeLocks { .. }
+            | Self::DeleteRangeLocks { .. }
             | Self::Log(_)
             | Self::PutSide { .. }
             | Self::DeleteSide { .. } => false,

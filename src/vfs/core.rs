@@ -4,6 +4,7 @@ use crate::background::compaction::Compactions;
 use crate::background::deletion::Deletions;
 use crate::config::VfsConfig;
 use crate::files::{File, Files};
+use crate::guarded::Guarded;
 use crate::invalidate::Invalidations;
 use crate::told::Told;
 use juicefs_base::metrics::Metrics;
@@ -25,6 +26,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) invalidations: Invalidations,
     pub(crate) told: Told,
+    pub(crate) guarded: Guarded,
     pub(crate) runtime: tokio::runtime::Handle,
     /// Files with dirty slices. Entered and left under the file's own lock.
     pub(crate) dirty_files: Mutex<HashMap<Ino, Arc<File>>>,

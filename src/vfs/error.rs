@@ -14,6 +14,9 @@ pub enum Error {
     Meta(#[from] juicefs_meta::Error),
     #[error(transparent)]
     Chunk(#[from] juicefs_chunk::Error),
+    /// A lock of the handle went to another client while this one was taken for dead.
+    #[error("a lock of this handle was lost to another client")]
+    LostLock,
     /// An earlier write could not be stored; said once to each handle.
     #[error("an earlier write failed: {0}")]
     Lost(Errno),
@@ -25,6 +28,7 @@ impl Error {
     pub fn errno(&self) -> Errno {
         match self {
             Self::Errno(errno) | Self::Lost(errno) => *errno,
+            Self::LostLock => Errno::EIO,
             Self::Meta(error) => error.errno(),
             Self::Chunk(error) => error.errno(),
         }

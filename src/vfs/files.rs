@@ -182,6 +182,19 @@ impl FileState {
         self.pages_of.is_some() && self.pages_of != self.attr.as_ref().map(Version::of)
     }
 
+    /// The version that the kernel's pages must be dropped for, unless they show it already.
+    pub(crate) fn stale_pages(&self) -> Option<Version> {
+        let version = self.attr.as_ref().map(Version::of);
+        version.filter(|_| self.pages_of != version)
+    }
+
+    /// The kernel has dropped its pages; what it reads from now on is of `version`, unless that has passed.
+    pub(crate) fn pages_are_of(&mut self, version: Version) {
+        if self.attr.as_ref().map(Version::of) == Some(version) {
+            self.pages_of = Some(version);
+        }
+    }
+
     /// `attr` with what was written here and is not committed.
     pub(crate) fn with_dirty(&self, mut attr: Attr) -> Attr {
         if let Some((end, mtime)) = self.dirty.reach() {

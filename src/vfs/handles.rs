@@ -3,14 +3,15 @@
 use crate::control::ControlHandle;
 use crate::directory::DirHandle;
 use crate::files::File;
+use crate::ops::locks::HandleLocks;
 use crate::readahead::Streams;
 use bytes::Bytes;
 use juicefs_base::sync::{Mutex, RwLock};
-use juicefs_meta::OpenFlags;
+use juicefs_meta::{Ino, LostLock, OpenFlags};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SHARDS: usize = 16;
@@ -22,6 +23,9 @@ pub(crate) struct FileHandle {
     /// The last lost write that this handle was told of.
     pub(crate) fault_seen: AtomicU64,
     pub(crate) streams: Mutex<Streams>,
+    pub(crate) locks: Mutex<HandleLocks>,
+    /// From then on every read and write fails.
+    pub(crate) lost_lock: AtomicBool,
 }
 
 /// Anything that is open.
@@ -88,6 +92,19 @@ impl Handles {
 
     pub(crate) fn remove(&self, fh: u64) -> Option<Handle> {
         self.shard(fh).write().remove(&fh)
+    }
+
+    /// A lock of this mount is somebody else's by now.
+    pub(crate) fn lose_lock(&self, ino: Ino, lost: LostLock) {
+        for shard in &self.shards {
+            for handle in shard.read().values() {
+                if let Handle::File(handle) = handle
+                    && handle.file.ino == ino
+                {
+                    handle.lose_lock(lost);
+                }
+            }
+        }
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 const QUEUE_MAX: usize = 10_000;
+/// A lock does not wait longer than this for pages: one whose read is under way is locked until it ends.
+const DROPPING_MAX: Duration = Duration::from_secs(60);
 /// An open does not wait longer than this for the kernel to forget.
 const FORGETTING_MAX: Duration = Duration::from_secs(2);
 
@@ -140,6 +142,18 @@ impl Invalidations {
         }
     }
 
+    /// All pages and attributes of `ino`; true when the kernel has forgotten them, or there is none. In a thread of its
+    /// own: a page of another file that is being read holds up nobody here.
+    pub(crate) async fn pages(&self, ino: Ino) -> bool {
+        let Some(kernel) = self.kernel.get().map(Arc::clone) else { return true };
+        let forgetting = tokio::task::spawn_blocking(move || kernel.inode(ino, 0, 0));
+        let is_done = tokio::time::timeout(DROPPING_MAX, forgetting).await.is_ok_and(|told| told.is_ok());
+        if !is_done {
+            tracing::warn!(%ino, "the kernel did not drop pages in time");
+        }
+        is_done
+    }
+
     /// Ends the threads; what is queued is dropped.
     pub(crate) fn close(&self) {
         self.pages.close();
@@ -167,6 +181,7 @@ mod tests {
         let invalidations = Invalidations::default();
         invalidations.inode(Ino(1));
         invalidations.attributes(Ino(2)).await;
+        assert!(invalidations.pages(Ino(3)).await);
         let (sender, receiver) = mpsc::channel();
         invalidations.connect(Box::new(Told(Mutex::new(sender))));
         invalidations.inode(Ino(7));
@@ -176,6 +191,10 @@ mod tests {
         invalidations.attributes(Ino(8)).await;
         let (ino, off, _) = receiver.try_recv().expect("told before the wait ended");
         assert_eq!((ino, off), (Ino(8), -1));
+        assert!(invalidations.pages(Ino(10)).await);
+        let (ino, off, other) = receiver.try_recv().expect("told before the wait ended");
+        assert_eq!((ino, off), (Ino(10), 0));
+        assert_ne!(other, std::thread::current().id());
         invalidations.close();
         invalidations.attributes(Ino(9)).await;
     }

@@ -15,6 +15,7 @@ mod dirty;
 mod error;
 mod files;
 mod flusher;
+mod guarded;
 mod handles;
 mod invalidate;
 mod lists;
@@ -38,4 +39,6 @@ pub use vfs::Vfs;
 pub use juicefs_base::metrics::Metrics;
 /// The nouns of the name space that the kernel's edge speaks; it does not import the room itself.
 pub use juicefs_meta::request::{NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, StatFs, XattrMode};
-pub use juicefs_meta::{Attr, Caller, Ino, Kind, Name, Time};
+pub use juicefs_meta::{
+    Attr, Caller, Ino, Interrupted, Kind, LockKind, Name, Patience, RangeLock, RangeRequest, Time,
+};

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::files::Files;
 use crate::files::Shape;
 use crate::flusher;
+use crate::guarded::Guarded;
 use crate::handles::Handles;
 use crate::invalidate::{Invalidate, Invalidations};
 use crate::special::{self, Specials};
@@ -63,12 +64,19 @@ impl Vfs {
             metrics,
             invalidations: Invalidations::default(),
             told,
+            guarded: Guarded::default(),
             runtime: tokio::runtime::Handle::current(),
             dirty_files: Mutex::default(),
             dirty_came: Notify::new(),
             waiting_writes: Mutex::default(),
         });
         let handles = Arc::new(Handles::default());
+        let weak_handles = Arc::downgrade(&handles);
+        core.meta.set_lock_lost_sink(Box::new(move |ino, lost| {
+            if let Some(handles) = weak_handles.upgrade() {
+                handles.lose_lock(ino, lost);
+            }
+        }));
         let usage = Arc::new(Mutex::new(None));
         add_sources(&core, &handles, &usage);
         let tasks = vec![
@@ -105,10 +113,10 @@ impl Vfs {
         &self.core.meta
     }
 
-    /// For how long the kernel may remember that a name does not exist.
+    /// For how long the kernel may remember that a name does not exist in a directory.
     #[must_use]
-    pub fn negative_ttl(&self) -> Duration {
-        self.core.config.negative_ttl
+    pub fn negative_ttl(&self, directory: Ino) -> Duration {
+        if self.core.guarded.contains(directory) { Duration::ZERO } else { self.core.config.negative_ttl }
     }
 
     /// Stores and commits everything that was written, ends the background work. The session stays the caller's.
@@ -176,13 +184,22 @@ impl Vfs {
     pub(crate) fn found(&self, ino: Ino, attr: Attr) -> Found {
         self.tells(ino, &attr);
         let config = &self.core.config;
+        if self.is_guarded(&attr) {
+            return Found { ino, attr, attr_ttl: Duration::ZERO, entry_ttl: Duration::ZERO };
+        }
         let entry_ttl = if attr.kind == Kind::Directory { config.dir_entry_ttl } else { config.entry_ttl };
         Found { ino, attr, attr_ttl: config.attr_ttl, entry_ttl }
     }
 
     pub(crate) fn attributes(&self, ino: Ino, attr: Attr) -> Attributes {
         self.tells(ino, &attr);
-        Attributes { ino, attr, attr_ttl: self.core.config.attr_ttl }
+        let attr_ttl = if self.is_guarded(&attr) { Duration::ZERO } else { self.core.config.attr_ttl };
+        Attributes { ino, attr, attr_ttl }
+    }
+
+    /// Whether it lies beside a file that is locked here.
+    fn is_guarded(&self, attr: &Attr) -> bool {
+        attr.kind != Kind::Directory && self.core.guarded.contains(attr.parent)
     }
 
     /// These attributes go to the kernel.
@@ -299,8 +316,10 @@ fn put_store(samples: &mut Samples, core: &Core) {
     let oldest_write =
         core.waiting_writes.lock().values().min().map(|since| now.saturating_duration_since(*since));
     let meta = core.meta.waiting_since().map(|since| now.saturating_duration_since(since));
+    let lock = core.meta.waiting_for_lock_since().map(|since| now.saturating_duration_since(since));
     for (on, waited) in [
         ("meta", meta),
+        ("lock", lock),
         ("memory", oldest_write),
         ("upload", stats.oldest_upload),
         ("download", stats.oldest_download),

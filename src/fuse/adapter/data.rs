@@ -2,24 +2,21 @@
 
 use super::{Adapter, Place, errno, permissions};
 use crate::repeats::Question;
-use crate::request::{Answer, OpenedFile, Request};
+use crate::request::{Answer, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{CONTROL, Created, Ino, OpenFlags};
+use juicefs_vfs::{CONTROL, Created, Ino, OpenFlags, Opened};
 use std::ops::Range;
 
 impl Adapter {
-    pub(crate) fn open(&self, request: &Request, ino: Ino, flags: i32, reply: impl Answer<OpenedFile>) {
+    pub(crate) fn open(&self, request: &Request, ino: Ino, flags: i32, reply: impl Answer<Opened>) {
         let (vfs, mut caller) = (self.vfs.clone(), self.caller(request));
         if ino == CONTROL {
             // The kernel checks nothing of what is asked through it.
             self.add_groups(request, &mut caller);
         }
         let flags = OpenFlags(flags);
-        self.run("open", reply, async move {
-            let opened = vfs.open(&caller, ino, flags).await?;
-            Ok(OpenedFile { opened, skips_flush: !flags.writes() })
-        });
+        self.run("open", reply, async move { vfs.open(&caller, ino, flags).await });
     }
 
     pub(crate) fn create(
@@ -67,10 +64,10 @@ impl Adapter {
         });
     }
 
-    /// One per close(2); reports what earlier writes failed with.
-    pub(crate) fn flush(&self, ino: Ino, fh: u64, reply: impl Answer<()>) {
+    /// One per close(2); reports what earlier writes failed with. `owner`: whose POSIX locks go.
+    pub(crate) fn flush(&self, ino: Ino, fh: u64, owner: u64, reply: impl Answer<()>) {
         let vfs = self.vfs.clone();
-        self.run("flush", reply, async move { vfs.flush(ino, fh).await });
+        self.run("flush", reply, async move { vfs.flush(ino, fh, owner).await });
     }
 
     pub(crate) fn fsync(&self, ino: Ino, fh: u64, reply: impl Answer<()>) {

@@ -6,11 +6,13 @@ mod caller;
 mod data;
 mod directory;
 mod inherited;
+mod locks;
 mod names;
 mod special;
 mod xattrs;
 
 pub(crate) use attributes::Changes;
+pub(crate) use locks::LockCall;
 
 use crate::options::FuseOptions;
 use crate::repeats::{Question, Repeats};

@@ -10,7 +10,7 @@ use juicefs_vfs::{Found, Ino, Kind, NewNode, RenameFlags};
 impl Adapter {
     pub(crate) fn lookup(&self, request: &Request, place: Place, reply: impl Answer<Looked>) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
-        let negative_ttl = vfs.negative_ttl();
+        let negative_ttl = vfs.negative_ttl(place.parent);
         let question = Question::Name(place.parent, place.name.clone());
         self.run_repeated("lookup", question, reply, async move {
             let found = vfs.lookup(&caller, place.parent, &place.name()?).await;

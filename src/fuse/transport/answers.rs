@@ -2,10 +2,12 @@
 
 use super::channel::Channel;
 use super::wire::{Body, DIRENT_BYTES, ENTRY_BYTES};
-use crate::request::{Answer, Fitted, Listing, Looked, OpenedDirectory, OpenedFile};
+use crate::request::{Answer, Fitted, Listing, Looked, OpenedDirectory};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Attr, Attributes, Created, Found, Ino, Kind, Line, Opened, StatFs, Time};
+use juicefs_vfs::{
+    Attr, Attributes, Created, Found, Ino, Kind, Line, LockKind, Opened, RangeLock, StatFs, Time,
+};
 use std::time::Duration;
 
 /// Inode numbers are never used twice.
@@ -15,12 +17,12 @@ const BLOCK_SIZE: u32 = 65536;
 /// Block size of `statfs`, as the peer says: what used space is counted in.
 const STATFS_BLOCK: u64 = 4096;
 
-/// How the kernel treats an open file (`FOPEN_*`).
+/// How the kernel treats an open file (`FOPEN_*`). NOFLUSH is left out on purpose: each close gives up POSIX locks, one
+/// of a handle that only reads as well.
 mod fopen {
     pub(super) const DIRECT_IO: u32 = 1;
     pub(super) const KEEP_CACHE: u32 = 1 << 1;
     pub(super) const CACHE_DIR: u32 = 1 << 3;
-    pub(super) const NOFLUSH: u32 = 1 << 5;
 }
 
 /// The answer that a request still waits for. Dropped without one it answers EIO.
@@ -161,12 +163,11 @@ impl Answer<Attributes> for Reply {
     }
 }
 
-impl Answer<OpenedFile> for Reply {
-    fn answer(self, result: Result<OpenedFile, Errno>) {
-        self.body(result.map(|OpenedFile { opened, skips_flush }| {
+impl Answer<Opened> for Reply {
+    fn answer(self, result: Result<Opened, Errno>) {
+        self.body(result.map(|opened| {
             let mut body = Body::with_capacity(16);
-            let noflush = if skips_flush { fopen::NOFLUSH } else { 0 };
-            put_open(&mut body, opened.fh, open_flags(&opened) | noflush);
+            put_open(&mut body, opened.fh, open_flags(&opened));
             body
         }));
     }
@@ -221,6 +222,24 @@ impl Answer<Fitted> for Reply {
             Ok(Fitted { bytes, .. }) => self.answer(Ok(bytes)),
             Err(errno) => self.error(errno),
         }
+    }
+}
+
+impl Answer<Option<RangeLock>> for Reply {
+    fn answer(self, result: Result<Option<RangeLock>, Errno>) {
+        self.body(result.map(|lock| {
+            let mut body = Body::with_capacity(24);
+            match lock {
+                Some(RangeLock { kind, pid, start, end }) => {
+                    let kind = if kind == LockKind::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
+                    body.u64(start).u64(end).u32(kind.cast_unsigned()).u32(pid);
+                }
+                None => {
+                    body.u64(0).u64(0).u32(libc::F_UNLCK.cast_unsigned()).u32(0);
+                }
+            }
+            body
+        }));
     }
 }
 

@@ -3,11 +3,11 @@
 use super::Transport;
 use super::answers::{Lines, PlusLines, Reply};
 use super::wire::{Fields, Header, Short};
-use crate::adapter::{Changes, Place};
+use crate::adapter::{Changes, LockCall, Place};
 use crate::request::Answer;
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Ino, Time};
+use juicefs_vfs::{Ino, LockKind, Time};
 
 /// `fuse_opcode`.
 pub(super) mod opcode {
@@ -78,6 +78,8 @@ fn only_asks(operation: u32) -> bool {
     asks.contains(&operation) || holds.contains(&operation) || tells.contains(&operation)
 }
 
+/// `FUSE_LK_FLOCK`: a BSD lock.
+const LK_FLOCK: u32 = 1;
 /// `FUSE_WRITE_KILL_SUIDGID`.
 const WRITE_KILLS_SUID: u32 = 1 << 2;
 
@@ -222,7 +224,11 @@ impl Transport {
                 fields.skip(16)?;
                 adapter.write((ino, fh), offset, fields.bytes(size)?, kills_suid, reply());
             }
-            opcode::FLUSH => adapter.flush(ino, fields.u64()?, reply()),
+            opcode::FLUSH => {
+                let fh = fields.u64()?;
+                fields.skip(8)?;
+                adapter.flush(ino, fh, fields.u64()?, reply());
+            }
             opcode::RELEASE => adapter.release(ino, fields.u64()?, reply()),
             opcode::FSYNC => adapter.fsync(ino, fields.u64()?, reply()),
             opcode::FALLOCATE => {
@@ -230,14 +236,38 @@ impl Transport {
                 let range = offset..offset.saturating_add(length);
                 adapter.fallocate(&header.caller, ino, fh, range, fields.i32()?, reply());
             }
-            // A lock that only this kernel knows would be a lie to the others. To give up what nobody got is none.
-            opcode::GETLK => reply().error(Errno::ENOLCK),
-            opcode::SETLK | opcode::SETLKW => {
-                fields.skip(32)?;
-                let is_unlock = fields.i32()? == libc::F_UNLCK;
-                reply().answer(if is_unlock { Ok(()) } else { Err(Errno::ENOLCK) });
-            }
+            opcode::GETLK | opcode::SETLK | opcode::SETLKW => self.locks(header, &mut fields)?,
+            opcode::INTERRUPT => self.interrupts.interrupt(fields.u64()?),
             _ => self.rest(header),
+        }
+        Ok(())
+    }
+
+    fn locks(&self, header: &Header, fields: &mut Fields<'_>) -> Result<(), Short> {
+        let reply = self.reply(header);
+        let (fh, owner) = (fields.u64()?, fields.u64()?);
+        let (start, end, kind, pid) = (fields.u64()?, fields.u64()?, fields.i32()?, fields.u32()?);
+        let is_flock = fields.u32()? & LK_FLOCK != 0;
+        let kind = match kind {
+            libc::F_RDLCK => Some(LockKind::Shared),
+            libc::F_WRLCK => Some(LockKind::Exclusive),
+            libc::F_UNLCK => None,
+            _ => {
+                reply.error(Errno::EINVAL);
+                return Ok(());
+            }
+        };
+        let call = LockCall { ino: Ino(header.node), fh, owner, kind, pid, start, end };
+        if header.opcode == opcode::GETLK {
+            self.adapter.getlk(call, reply);
+            return Ok(());
+        }
+        let waits = header.opcode == opcode::SETLKW && kind.is_some();
+        let interrupted = waits.then(|| self.interrupts.listen(header.unique));
+        if is_flock {
+            self.adapter.flock(call, interrupted, reply);
+        } else {
+            self.adapter.setlk(call, interrupted, reply);
         }
         Ok(())
     }
@@ -246,7 +276,7 @@ impl Transport {
     /// kernel (names are durable when their request is), SEEK_DATA and copies fall back to the kernel's own ways.
     fn rest(&self, header: &Header) {
         match header.opcode {
-            opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY | opcode::INTERRUPT => {}
+            opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => {}
             opcode::DESTROY => self.reply(header).answer(Ok(())),
             opcode::IOCTL => self.reply(header).error(Errno::ENOTTY),
             _ => self.reply(header).error(Errno::ENOSYS),

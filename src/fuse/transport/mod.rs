@@ -7,10 +7,12 @@ mod answers;
 mod channel;
 mod dispatch;
 mod init;
+mod interrupts;
 mod wire;
 
 use crate::adapter::Adapter;
 use channel::{Channel, Notice};
+use interrupts::Interrupts;
 use juicefs_base::Errno;
 use juicefs_base::sync::Mutex;
 use std::io;
@@ -34,6 +36,7 @@ pub(crate) type End = Option<Result<(), String>>;
 pub(crate) struct Transport {
     adapter: Adapter,
     channel: Channel,
+    interrupts: Interrupts,
 }
 
 impl Transport {
@@ -44,7 +47,7 @@ impl Transport {
     pub(crate) fn open(device: OwnedFd, adapter: Adapter) -> io::Result<Self> {
         let channel = Channel::new(device, false);
         init::shake_hands(&channel, &mut vec![0; OTHER_REQUESTS_MAX], &adapter.options)?;
-        Ok(Self { adapter, channel })
+        Ok(Self { adapter, channel, interrupts: Interrupts::default() })
     }
 
     /// Goes on with a `device` whose former process has died. What that one has read and not answered comes again.
@@ -54,7 +57,7 @@ impl Transport {
     pub(crate) fn inherit(device: OwnedFd, adapter: Adapter) -> io::Result<Self> {
         let channel = Channel::new(device, true);
         channel.notify(Notice::Resend, &Body::default())?;
-        Ok(Self { adapter, channel })
+        Ok(Self { adapter, channel, interrupts: Interrupts::default() })
     }
 
     /// Who tells the kernel to forget.

@@ -7,6 +7,7 @@ mod attempts;
 mod data;
 pub(crate) mod home;
 mod init;
+mod locks;
 mod log;
 mod numbers;
 mod rows;
@@ -80,6 +81,10 @@ macro_rules! every_engine {
         case!($home, attempts::a_commit_is_seen_by_every_later_read);
         case!($home, attempts::updates_from_many_tasks_add_up);
         case!($home, attempts::many_creators_in_one_directory_all_count);
+        case!($home, locks::bsd_locks_are_listed_by_holder);
+        case!($home, locks::posix_locks_are_a_list_of_their_holder);
+        case!($home, locks::all_locks_of_a_session_go_together);
+        case!($home, locks::the_first_locks_of_a_file_conflict);
         case!($home, numbers::ranges_never_overlap);
         case!($home, numbers::inode_numbers_begin_after_the_root);
         case!($home, numbers::sessions_and_trash_directories_count_from_one);

@@ -8,6 +8,7 @@ mod compact;
 mod data;
 mod link;
 mod list;
+mod locks;
 mod lookup;
 mod make;
 mod open;

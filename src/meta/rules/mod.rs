@@ -4,6 +4,7 @@ mod access;
 mod attributes;
 mod compaction;
 mod parents;
+pub(crate) mod ranges;
 
 pub(crate) use access::{EXECUTE, READ, WRITE, check, check_add, check_remove, check_xattr, permits};
 pub(crate) use attributes::{born, changed, without_suid};

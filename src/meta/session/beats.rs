@@ -39,6 +39,8 @@ impl Beats {
         let mut good_since = Instant::now();
         let mut last_good = Instant::now();
         let mut failures = 0;
+        // The row was gone, and what went with it is not yet there again.
+        let mut is_reborn = false;
         loop {
             let pause = if failures == 0 {
                 self.pulse.heartbeat.mul_f64(rand::random_range(0.95..1.05))
@@ -50,12 +52,15 @@ impl Beats {
                 _ = self.stopped.wait_for(|stop| *stop) => return,
             }
             let Some(meta) = self.meta.upgrade() else { return };
-            if let Err(error) = self.refresh(&meta).await {
-                failures += 1;
-                if failures == 1 {
-                    tracing::warn!(sid = self.sid, %error, "the session could not be refreshed");
+            match self.refresh(&meta).await {
+                Ok(was_gone) => is_reborn |= was_gone,
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(sid = self.sid, %error, "the session could not be refreshed");
+                    }
+                    continue;
                 }
-                continue;
             }
             // A process that was stopped, too, knows nothing about the others.
             if failures > 0 || last_good.elapsed() > self.pulse.heartbeat * 3 {
@@ -71,10 +76,14 @@ impl Beats {
                 return;
             }
             // Only now: in a volume that was made anew the same inodes are other files.
-            if self.sid != 0
-                && let Err(error) = meta.check_sustained(self.sid).await
-            {
-                tracing::warn!(sid = self.sid, %error, "open files without a name could not be registered again");
+            if self.sid != 0 {
+                if let Err(error) = meta.check_sustained(self.sid).await {
+                    tracing::warn!(sid = self.sid, %error, "open files without a name could not be registered again");
+                }
+                match meta.keep_locks(self.sid, is_reborn).await {
+                    Ok(()) => is_reborn = false,
+                    Err(error) => tracing::warn!(sid = self.sid, %error, "locks could not be looked after"),
+                }
             }
             if good_since.elapsed() >= self.pulse.quiet && !meta.options.no_bgjob && self.sid != 0 {
                 let gap_sec = (self.pulse.heartbeat.as_secs_f64() * 0.9) as i64;
@@ -83,15 +92,18 @@ impl Beats {
         }
     }
 
-    async fn refresh(&self, meta: &Meta) -> Result<()> {
+    /// Whether the row was gone.
+    async fn refresh(&self, meta: &Meta) -> Result<bool> {
         let sid = self.sid;
         if sid == 0 {
-            return Ok(());
+            return Ok(false);
         }
-        if meta.session_row(sid).await?.is_none() {
+        let was_gone = meta.session_row(sid).await?.is_none();
+        if was_gone {
             tracing::warn!(sid, "this session's row was gone: somebody took it for dead");
         }
-        meta.transact(&PutSession { sid, pulse: self.pulse, info: &self.info, is_new: false }).await
+        meta.transact(&PutSession { sid, pulse: self.pulse, info: &self.info, is_new: false }).await?;
+        Ok(was_gone)
     }
 }
 

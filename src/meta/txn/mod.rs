@@ -25,8 +25,8 @@ use crate::meta::Meta;
 use crate::port::{Attempt, Change, Engine, Get, Got, Item, Receipt, Scan};
 use crate::types::{Attr, DirStat, Ino, Time};
 pub(crate) use rows::{
-    AppendTarget, ChunkOf, DelayedSlicesOf, DirStatOf, EdgeOf, IsSustained, NodeOf, ParentsOf, Rows,
-    SymlinkOf, XattrNamesOf, XattrOf,
+    AppendTarget, ChunkOf, DelayedSlicesOf, DirStatOf, EdgeOf, FlocksOf, IsSustained, NodeOf, ParentsOf,
+    RangeLocksOf, Rows, SymlinkOf, XattrNamesOf, XattrOf,
 };
 pub(crate) use stripes::Stripes;
 pub use waiting::DEADLINE;
@@ -400,7 +400,7 @@ impl Meta {
     }
 
     /// May be called from a thread that has not entered the runtime.
-    fn sleep(&self, duration: Duration) -> tokio::time::Sleep {
+    pub(crate) fn sleep(&self, duration: Duration) -> tokio::time::Sleep {
         let _inside = self.runtime.enter();
         tokio::time::sleep(duration)
     }

@@ -1,6 +1,7 @@
 //! Typed questions: a row, or a tuple of rows, and the shape of the answers.
 
 use crate::error::{Error, Result};
+use crate::lock::{Holder, LockKind, RangeLock};
 use crate::port::{Get, Got, Hold};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId};
 
@@ -56,6 +57,10 @@ row!(DirStatOf(ino: Ino) -> Option<DirStat>, Get::DirStat { ino: *ino }, Got::Di
 row!(DelayedSlicesOf(id: SliceId, deleted_at: i64) -> Option<Vec<(SliceId, u32)>>,
     Get::DelayedSlices { id: *id, deleted_at: *deleted_at }, Got::SlicePairs(pairs) => pairs);
 row!(IsSustained(sid: u64, ino: Ino) -> bool, Get::Sustained { sid: *sid, ino: *ino }, Got::Flag(flag) => flag);
+
+row!(FlocksOf(ino: Ino) -> Vec<(Holder, LockKind)>, Get::Flocks { ino: *ino }, Got::Flocks(locks) => locks);
+row!(RangeLocksOf(ino: Ino) -> Vec<(Holder, Vec<RangeLock>)>,
+    Get::RangeLocks { ino: *ino }, Got::RangeLocks(locks) => locks);
 
 fn answer<R: Row>(got: Option<Got>) -> Result<R::Value> {
     got.and_then(R::value).ok_or_else(|| Error::Corrupt {

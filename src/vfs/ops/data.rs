@@ -14,7 +14,7 @@ use juicefs_base::metrics::FileOp;
 use juicefs_base::sync::Mutex;
 use juicefs_meta::{Caller, Ino, Name, OpenFlags, SetAttr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 impl Vfs {
     /// Opens a file, with attributes fresh from the metadata: bytes that any client had closed are seen.
@@ -91,8 +91,14 @@ impl Vfs {
             let unseen = u64::from(!state.fault.is_told);
             (state.keeps_pages(), state.fault.seq.saturating_sub(unseen))
         };
-        let handle =
-            FileHandle { file, flags, fault_seen: AtomicU64::new(fault_seen), streams: Mutex::default() };
+        let handle = FileHandle {
+            file,
+            flags,
+            fault_seen: AtomicU64::new(fault_seen),
+            streams: Mutex::default(),
+            locks: Mutex::default(),
+            lost_lock: AtomicBool::new(false),
+        };
         let fh = self.handles.add(Handle::File(Arc::new(handle)));
         // The kernel places appended bytes where it believes the end to be. Without pages it believes nothing
         // for long; a handle that reads may be mapped and needs its pages.
@@ -120,6 +126,7 @@ impl Vfs {
         self.count(FileOp::Read, async {
             let bytes = match self.handles.get(fh) {
                 Some(Handle::File(handle)) if handle.file.ino == ino => {
+                    handle.check_lock()?;
                     self.core.read(&handle, off, size as usize).await?
                 }
                 Some(Handle::Text(text)) => {
@@ -154,6 +161,7 @@ impl Vfs {
             if !handle.flags.writes() {
                 return Err(Errno::EBADF.into());
             }
+            handle.check_lock()?;
             self.core.write(&handle, off, data).await?;
             self.core.metrics.count_written(data.len());
             Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
@@ -184,6 +192,8 @@ impl Vfs {
         let _inside = self.core.runtime.enter();
         let handle =
             self.handles.file(fh).filter(|handle| handle.file.ino == ino && handle.flags.writes())?;
+        // The one that may wait says why.
+        handle.check_lock().ok()?;
         let written = self.core.try_write(&handle, off, data)?;
         let failure = written.as_ref().err().map(crate::Error::errno);
         self.core.metrics.count(FileOp::Write, begin.elapsed(), failure);
@@ -194,12 +204,17 @@ impl Vfs {
     }
 
     /// One descriptor of a handle is closed: its bytes are stored and committed, so that the next open anywhere
-    /// sees them.
+    /// sees them. The POSIX locks of `owner`, who closes it, are given up.
     ///
     /// # Errors
     /// What a write was lost to, once per handle; EBADF.
-    pub async fn flush(&self, ino: Ino, fh: u64) -> Result<()> {
-        self.count(FileOp::Flush, self.store_all(ino, fh, false)).await
+    pub async fn flush(&self, ino: Ino, fh: u64, owner: u64) -> Result<()> {
+        self.count(FileOp::Flush, async {
+            let stored = self.store_all(ino, fh, false).await;
+            // Only then may others look.
+            stored.and(self.unlock_at_close(ino, fh, owner).await)
+        })
+        .await
     }
 
     /// As [`Self::flush`], and the metadata survives a power cut of its host.
@@ -225,7 +240,8 @@ impl Vfs {
             return Ok(());
         }
         self.core.flush(&handle.file).await;
-        handle.check_fault()
+        handle.check_fault()?;
+        handle.check_lock()
     }
 
     /// The handle is gone: its bytes are stored, and a file without names may go.
@@ -238,9 +254,10 @@ impl Vfs {
             if handle.flags.writes() {
                 self.core.flush(&handle.file).await;
             }
+            let unlocked = self.unlock_at_end(&handle).await;
             self.core.files.close(&handle.file);
             drop(handle);
-            Ok(self.core.meta.close_file(ino).await?)
+            unlocked.and(self.core.meta.close_file(ino).await.map_err(Into::into))
         })
         .await
     }

@@ -7,7 +7,7 @@ use juicefs_base::Errno;
 use juicefs_base::sync::Mutex;
 use juicefs_meta::{Caller, Ino, OpenFlags};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 impl Vfs {
     /// Opens the file behind a handle of a former process again, unless it is open here. The former process had
@@ -31,7 +31,15 @@ impl Vfs {
             state.observe(attr, asked_at);
             AtomicU64::new(state.fault.seq)
         };
-        let handle = FileHandle { file: Arc::clone(&file), flags, fault_seen, streams: Mutex::default() };
+        let handle = FileHandle {
+            file: Arc::clone(&file),
+            flags,
+            fault_seen,
+            streams: Mutex::default(),
+            // The former process's locks keep others out until its session is cleaned up.
+            locks: Mutex::default(),
+            lost_lock: AtomicBool::new(false),
+        };
         if !self.handles.put_back(fh, Handle::File(Arc::new(handle))) {
             // Another request of the same handle was faster.
             self.core.files.close(&file);

@@ -3,6 +3,7 @@
 mod data;
 mod dirs;
 mod inherited;
+pub(crate) mod locks;
 mod names;
 mod nodes;
 mod xattrs;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::lock::{Holder, LockKind, RangeLock};
 use crate::port::{Change, Get, Got, Item, Job, LogLine, LogPage, Receipt, Scan, Sequence, SessionRow};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
@@ -26,6 +27,8 @@ pub(super) struct Tables {
     sustained: BTreeSet<(u64, Ino)>,
     deleted_files: BTreeMap<(Ino, u64), i64>,
     sessions: BTreeMap<u64, (i64, Bytes)>,
+    flocks: BTreeMap<Ino, BTreeMap<Holder, LockKind>>,
+    range_locks: BTreeMap<Ino, BTreeMap<Holder, Vec<RangeLock>>>,
     pub(super) usage: Usage,
     numbers: HashMap<Sequence, u64>,
     jobs: HashMap<Job, i64>,
@@ -70,6 +73,14 @@ impl Tables {
             Get::Sustained { sid, ino } => Got::Flag(self.sustained.contains(&(*sid, *ino))),
             Get::DelayedSlices { id, deleted_at } => {
                 Got::SlicePairs(self.delayed_slices.get(&(*id, *deleted_at)).cloned())
+            }
+            Get::Flocks { ino } => {
+                let locks = self.flocks.get(ino).into_iter().flatten();
+                Got::Flocks(locks.map(|(holder, kind)| (*holder, *kind)).collect())
+            }
+            Get::RangeLocks { ino } => {
+                let locks = self.range_locks.get(ino).into_iter().flatten();
+                Got::RangeLocks(locks.map(|(holder, locks)| (*holder, locks.clone())).collect())
             }
         }
     }
@@ -249,7 +260,23 @@ impl Tables {
             Change::DeleteSide { name } => {
                 self.sides.remove(name);
             }
-            // Quotas and locks are not kept here, and the rest is done by `apply`.
+            Change::SetFlock { ino, holder, kind } => {
+                self.flocks.entry(*ino).or_default().insert(*holder, *kind);
+            }
+            Change::DeleteFlock { ino, holder, .. } => {
+                retain(&mut self.flocks, |of, other| of != *ino || other != *holder);
+            }
+            Change::SetRangeLocks { ino, holder, locks } => {
+                self.range_locks.entry(*ino).or_default().insert(*holder, locks.clone());
+            }
+            Change::DeleteRangeLocks { ino, holder, .. } => {
+                retain(&mut self.range_locks, |of, other| of != *ino || other != *holder);
+            }
+            Change::DeleteLocks { sid } => {
+                retain(&mut self.flocks, |_, holder| holder.sid != *sid);
+                retain(&mut self.range_locks, |_, holder| holder.sid != *sid);
+            }
+            // Quotas are not kept here, and the rest is done by `apply`.
             _ => {}
         }
     }
@@ -357,6 +384,14 @@ impl Tables {
         }
         is_free
     }
+}
+
+/// Keeps the locks that `keeps` says; files without any are forgotten.
+fn retain<T>(locks: &mut BTreeMap<Ino, BTreeMap<Holder, T>>, keeps: impl Fn(Ino, Holder) -> bool) {
+    locks.retain(|ino, holders| {
+        holders.retain(|holder, _| keeps(*ino, *holder));
+        !holders.is_empty()
+    });
 }
 
 fn row(sid: u64, (expires_at, info): &(i64, Bytes)) -> SessionRow {

@@ -6,10 +6,13 @@
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::lock::{LockKind, RangeLock};
 use crate::types::{Attr, CHUNK_BYTES, Edge, Ino, Kind, Slice, SliceId, Time};
 
 pub const EDGE_BYTES: usize = 9;
 pub const SLICE_BYTES: usize = 24;
+/// One POSIX lock in a holder's record.
+pub const RANGE_LOCK_BYTES: usize = 24;
 /// A pair of slice id and size, as the lists of delayed slices hold them.
 pub const SLICE_PAIR_BYTES: usize = 12;
 /// Limits of a quota on Redis: space and inodes.
@@ -32,6 +35,8 @@ pub enum PackedError {
     Kind(u8),
     #[error("a slice that leaves its chunk (position {pos}, length {len})")]
     BeyondChunk { pos: u32, len: u32 },
+    #[error("a lock of type {kind} from {start} to {end}")]
+    Lock { kind: u32, start: u64, end: u64 },
     #[error("a slice that uses more bytes than it has (offset {off}, length {len}, size {size})")]
     BeyondSlice { off: u32, len: u32, size: u32 },
 }
@@ -220,6 +225,38 @@ pub fn decode_slices(record: &[u8]) -> Result<Vec<Slice>, PackedError> {
 #[must_use]
 pub fn encode_slices(slices: &[Slice]) -> Vec<u8> {
     slices.iter().flat_map(|&slice| encode_slice(slice)).collect()
+}
+
+/// A holder's POSIX locks (format 3.3).
+#[must_use]
+pub fn encode_range_locks(locks: &[RangeLock]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(locks.len() * RANGE_LOCK_BYTES);
+    for lock in locks {
+        record.extend(u32::from(lock.kind == LockKind::Exclusive).to_be_bytes());
+        record.extend(lock.pid.to_be_bytes());
+        record.extend(lock.start.to_be_bytes());
+        record.extend(lock.end.to_be_bytes());
+    }
+    record
+}
+
+/// # Errors
+/// A length that is not a multiple of 24, a lock that is neither for reading nor for writing or ends before it begins.
+pub fn decode_range_locks(record: &[u8]) -> Result<Vec<RangeLock>, PackedError> {
+    if !record.len().is_multiple_of(RANGE_LOCK_BYTES) {
+        return Err(PackedError::Length(record.len()));
+    }
+    let lock = |bytes| {
+        let mut fields = Fields(bytes);
+        let (kind, pid, start, end) = (fields.u32(), fields.u32(), fields.u64(), fields.u64());
+        let lock = |kind| RangeLock { kind, pid, start, end };
+        match kind {
+            0 if start <= end => Ok(lock(LockKind::Shared)),
+            1 if start <= end => Ok(lock(LockKind::Exclusive)),
+            _ => Err(PackedError::Lock { kind, start, end }),
+        }
+    };
+    record.chunks_exact(RANGE_LOCK_BYTES).map(lock).collect()
 }
 
 /// Compacted-away slices, one pair per record that pointed at them.

@@ -138,3 +138,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn golden_locks_decode_and_encode_to_the_same_bytes() {
+    let record = bytes(
+        "0000000100005d990000000000000005000000000000000e0000000000005d990000000000000032000000000000003b",
+    );
+    let locks = decode_range_locks(&record).unwrap();
+    let lock = |kind, start, end| RangeLock { kind, pid: 0x5d99, start, end };
+    assert_eq!(locks, [lock(LockKind::Exclusive, 5, 14), lock(LockKind::Shared, 50, 59)]);
+    assert_eq!(encode_range_locks(&locks), record);
+    assert_eq!(decode_range_locks(&[]), Ok(Vec::new()));
+    assert_eq!(decode_range_locks(&record[..25]), Err(PackedError::Length(25)));
+    let unlock = bytes("0000000200005d990000000000000005000000000000000e");
+    assert_eq!(decode_range_locks(&unlock), Err(PackedError::Lock { kind: 2, start: 5, end: 14 }));
+    let backwards = bytes("0000000100005d990000000000000005000000000000000400");
+    assert_eq!(decode_range_locks(&backwards[..24]), Err(PackedError::Lock { kind: 1, start: 5, end: 4 }));
+}

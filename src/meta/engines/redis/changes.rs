@@ -9,6 +9,7 @@ use super::keys;
 use super::reply::{self, Replies};
 use crate::engines::packed;
 use crate::error::Result;
+use crate::lock::LockKind;
 use crate::port::{Change, Receipt};
 use crate::types::{DirStat, Ino, SliceId};
 
@@ -269,7 +270,38 @@ impl Writes {
                     self.command("SREM").arg(keys::locked(*sid)).arg(key);
                 }
             }
+            other => self.write_lock(other),
+        }
+    }
+
+    /// The hash of a file's locks, and the set of hashes in which a session has any (format 3.9).
+    fn write_lock(&mut self, change: &Change) {
+        let (key, holder, value, is_last) = match change {
+            Change::SetFlock { ino, holder, kind } => {
+                let letter = if *kind == LockKind::Shared { b"R" } else { b"W" };
+                (keys::flocks(*ino), *holder, Some(letter.to_vec()), false)
+            }
+            Change::SetRangeLocks { ino, holder, locks } => {
+                (keys::range_locks(*ino), *holder, Some(packed::encode_range_locks(locks)), false)
+            }
+            Change::DeleteFlock { ino, holder, is_last } => (keys::flocks(*ino), *holder, None, *is_last),
+            Change::DeleteRangeLocks { ino, holder, is_last } => {
+                (keys::range_locks(*ino), *holder, None, *is_last)
+            }
             other => unreachable!("{other:?} is written by `write`"),
+        };
+        let field = keys::holder(holder);
+        match value {
+            Some(value) => {
+                self.command("HSET").arg(&key).arg(field).arg(value);
+                self.command("SADD").arg(keys::locked(holder.sid)).arg(key);
+            }
+            None => {
+                self.command("HDEL").arg(&key).arg(field);
+                if is_last {
+                    self.command("SREM").arg(keys::locked(holder.sid)).arg(key);
+                }
+            }
         }
     }
 

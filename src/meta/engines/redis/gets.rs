@@ -6,6 +6,7 @@ use super::keys;
 use super::reply::{self, Replies};
 use crate::engines::packed;
 use crate::error::{Error, Result};
+use crate::lock::{Holder, LockKind, RangeLock};
 use crate::port::{Get, Got, Hold, SessionRow};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice};
 
@@ -96,6 +97,14 @@ impl<'g> Questions<'g> {
                 self.watch(Hold::Update, || keys::DELAYED_SLICES.to_owned());
                 self.command("HGET").arg(keys::DELAYED_SLICES).arg(keys::delayed(*id, *deleted_at));
             }
+            Get::Flocks { ino } => {
+                self.watch(Hold::Guard, || keys::flocks(*ino));
+                self.command("HGETALL").arg(keys::flocks(*ino));
+            }
+            Get::RangeLocks { ino } => {
+                self.watch(Hold::Guard, || keys::range_locks(*ino));
+                self.command("HGETALL").arg(keys::range_locks(*ino));
+            }
         }
     }
 
@@ -158,6 +167,8 @@ impl<'g> Questions<'g> {
                     };
                     Got::SlicePairs(replies.bytes()?.map(pairs).transpose()?)
                 }
+                Get::Flocks { ino } => Got::Flocks(flocks(*ino, replies)?),
+                Get::RangeLocks { ino } => Got::RangeLocks(range_locks(*ino, replies)?),
             });
         }
         Ok(answers)
@@ -200,6 +211,41 @@ fn parents(ino: Ino, replies: &mut Replies<'_>) -> Result<Vec<(Ino, i64)>> {
         }
     }
     Ok(parents)
+}
+
+fn flocks(ino: Ino, replies: &mut Replies<'_>) -> Result<Vec<(Holder, LockKind)>> {
+    locks(keys::flocks(ino), replies, |record, value| match value {
+        b"R" => Ok(LockKind::Shared),
+        b"W" => Ok(LockKind::Exclusive),
+        other => {
+            let cause = format!("\"{}\" is no lock", other.escape_ascii());
+            Err(Error::Corrupt { record: record.to_owned(), cause })
+        }
+    })
+}
+
+fn range_locks(ino: Ino, replies: &mut Replies<'_>) -> Result<Vec<(Holder, Vec<RangeLock>)>> {
+    locks(keys::range_locks(ino), replies, |record, value| {
+        packed::decode_range_locks(value).map_err(|cause| cause.of(record))
+    })
+}
+
+/// The holders of a lock hash in their order.
+fn locks<T>(
+    record: String,
+    replies: &mut Replies<'_>,
+    value: impl Fn(&str, &[u8]) -> Result<T>,
+) -> Result<Vec<(Holder, T)>> {
+    let mut locks = Vec::new();
+    for (field, bytes) in reply::pairs(replies.array()?)? {
+        let holder = keys::parse_holder(&field).ok_or_else(|| {
+            let cause = format!("\"{}\" is no holder", field.escape_ascii());
+            Error::Corrupt { record: record.clone(), cause }
+        })?;
+        locks.push((holder, value(&record, &bytes)?));
+    }
+    locks.sort_unstable_by_key(|(holder, _)| *holder);
+    Ok(locks)
 }
 
 fn dir_stat(ino: Ino, replies: &mut Replies<'_>) -> Result<Option<DirStat>> {

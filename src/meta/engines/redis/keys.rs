@@ -2,6 +2,7 @@
 //!
 //! Standalone servers have no key prefix; a cluster will need one here and nowhere else.
 
+use crate::lock::Holder;
 use crate::types::{Ino, SliceId};
 
 pub(super) const SETTING: &str = "setting";
@@ -51,6 +52,19 @@ pub(super) fn sustained(sid: u64) -> String {
 
 pub(super) fn locked(sid: u64) -> String {
     format!("locked{sid}")
+}
+
+pub(super) fn flocks(ino: Ino) -> String {
+    format!("lockf{ino}")
+}
+
+pub(super) fn range_locks(ino: Ino) -> String {
+    format!("lockp{ino}")
+}
+
+/// Field of both lock hashes.
+pub(super) fn holder(holder: Holder) -> String {
+    format!("{}_{:016X}", holder.sid, holder.owner)
 }
 
 /// Member of `delfiles`.
@@ -111,6 +125,13 @@ pub(super) fn parse_slice_ref(field: &[u8]) -> Option<(SliceId, u32)> {
     pair(field.strip_prefix(b"k")?, b'_')
 }
 
+/// Field of both lock hashes.
+pub(super) fn parse_holder(field: &[u8]) -> Option<Holder> {
+    let at = field.iter().position(|&byte| byte == b'_')?;
+    let digits = std::str::from_utf8(&field[at + 1..]).ok().filter(|digits| !digits.starts_with('+'))?;
+    Some(Holder { sid: number(&field[..at])?, owner: u64::from_str_radix(digits, 16).ok()? })
+}
+
 /// Field of `delSlices`: slice id and unix seconds.
 pub(super) fn delayed(id: SliceId, deleted_at: i64) -> String {
     format!("{id}_{deleted_at}")
@@ -131,6 +152,11 @@ mod tests {
         assert_eq!(parse_sustained(sustained(7).as_bytes()), Some(7));
         assert_eq!(parse_deleted_file(deleted_file(Ino(5), 0).as_bytes()), Some((Ino(5), 0)));
         assert_eq!(parse_slice_ref(slice_ref(9, 4096).as_bytes()), Some((9, 4096)));
+        let lock = Holder { sid: 1, owner: 0x414C_3DDE_FE02_3F66 };
+        assert_eq!(holder(lock), "1_414C3DDEFE023F66");
+        assert_eq!(parse_holder(holder(lock).as_bytes()), Some(lock));
+        assert_eq!(holder(Holder { owner: 0xAA, ..lock }), "1_00000000000000AA");
+        assert_eq!((parse_holder(b"1"), parse_holder(b"x_1"), parse_holder(b"1_+1")), (None, None, None));
         assert_eq!(parse_delayed(b"16_1795301406"), Some((16, 1_795_301_406)));
     }
 

@@ -3,6 +3,7 @@
 use super::rows::split_time;
 use super::statement::{Expect, Plan, Statement, Step, Value, statement};
 use crate::engines::packed;
+use crate::lock::LockKind;
 use crate::port::Change;
 use crate::types::{Attr, DirStat, Ino, Kind, Slice};
 
@@ -189,6 +190,34 @@ impl Plan {
             Change::DeleteSession { sid } => {
                 self.any(statement!("DELETE FROM jfs_session2 WHERE sid = ?1", *sid));
             }
+            Change::SetFlock { ino, holder, kind } => self.any(statement!(
+                "INSERT INTO jfs_flock (inode, sid, owner, ltype) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (inode, sid, owner) DO UPDATE SET ltype = excluded.ltype",
+                *ino,
+                holder.sid,
+                holder.owner,
+                if *kind == LockKind::Shared { b'R' } else { b'W' }
+            )),
+            Change::DeleteFlock { ino, holder, .. } => self.any(statement!(
+                "DELETE FROM jfs_flock WHERE inode = ?1 AND sid = ?2 AND owner = ?3",
+                *ino,
+                holder.sid,
+                holder.owner
+            )),
+            Change::SetRangeLocks { ino, holder, locks } => self.any(statement!(
+                "INSERT INTO jfs_plock (inode, sid, owner, records) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (inode, sid, owner) DO UPDATE SET records = excluded.records",
+                *ino,
+                holder.sid,
+                holder.owner,
+                packed::encode_range_locks(locks)
+            )),
+            Change::DeleteRangeLocks { ino, holder, .. } => self.any(statement!(
+                "DELETE FROM jfs_plock WHERE inode = ?1 AND sid = ?2 AND owner = ?3",
+                *ino,
+                holder.sid,
+                holder.owner
+            )),
             Change::DeleteLocks { sid } => {
                 self.any(statement!("DELETE FROM jfs_flock WHERE sid = ?1", *sid));
                 self.any(statement!("DELETE FROM jfs_plock WHERE sid = ?1", *sid));

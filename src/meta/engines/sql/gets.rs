@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use super::rows::{self, NODE_COLUMNS, Row, Rows};
 use super::statement::{Statement, Value, statement};
-use crate::error::Result;
+use crate::engines::packed;
+use crate::error::{Error, Result};
+use crate::lock::{Holder, LockKind, RangeLock};
 use crate::port::{Found, Get, Got, Hold, SessionRow};
 use crate::types::{Attr, DirStat, Ino, Kind, Name};
 
@@ -49,6 +51,12 @@ pub(super) fn question(get: &Get) -> Option<Statement> {
         }
         Get::Sustained { sid, ino } => {
             statement!("SELECT 1 FROM jfs_sustained WHERE sid = ?1 AND inode = ?2", *sid, *ino)
+        }
+        Get::Flocks { ino } => {
+            statement!("SELECT sid, owner, ltype FROM jfs_flock WHERE inode = ?1", *ino)
+        }
+        Get::RangeLocks { ino } => {
+            statement!("SELECT sid, owner, records FROM jfs_plock WHERE inode = ?1", *ino)
         }
         Get::Side { name } => {
             statement!("SELECT value FROM jfs_rs_record WHERE name = ?1", &name[..])
@@ -98,6 +106,8 @@ pub(super) fn answer(get: &Get, rows: &mut impl Rows) -> Result<Got> {
             names.sort_unstable();
             Got::Names(names)
         }
+        Get::Flocks { ino } => Got::Flocks(flocks(*ino, rows)?),
+        Get::RangeLocks { ino } => Got::RangeLocks(range_locks(*ino, rows)?),
         Get::DelayedSlices { id, .. } => {
             Got::SlicePairs(rows.next()?.map(|row| rows::slice_pairs(&row, 0, *id)).transpose()?)
         }
@@ -125,6 +135,39 @@ pub(super) fn answer(get: &Get, rows: &mut impl Rows) -> Result<Got> {
             None => None,
         }),
     })
+}
+
+fn flocks(ino: Ino, rows: &mut impl Rows) -> Result<Vec<(Holder, LockKind)>> {
+    let mut locks = Vec::new();
+    while let Some(row) = rows.next()? {
+        let kind = match row.int(2)? {
+            82 => LockKind::Shared,
+            87 => LockKind::Exclusive,
+            other => {
+                let record = format!("flock of inode {ino}");
+                return Err(Error::Corrupt { record, cause: format!("type {other}") });
+            }
+        };
+        locks.push((holder(&row)?, kind));
+    }
+    locks.sort_unstable_by_key(|(holder, _)| *holder);
+    Ok(locks)
+}
+
+fn range_locks(ino: Ino, rows: &mut impl Rows) -> Result<Vec<(Holder, Vec<RangeLock>)>> {
+    let record = || format!("plock of inode {ino}");
+    let mut locks = Vec::new();
+    while let Some(row) = rows.next()? {
+        let bytes = rows::named(row.bytes(2), record)?;
+        locks.push((holder(&row)?, packed::decode_range_locks(bytes).map_err(|cause| cause.of(record()))?));
+    }
+    locks.sort_unstable_by_key(|(holder, _)| *holder);
+    Ok(locks)
+}
+
+/// Columns `sid` and `owner`; the owner's 64 bits are a signed number there.
+fn holder(row: &impl Row) -> Result<Holder> {
+    Ok(Holder { sid: row.number(0)?, owner: row.number(1)? })
 }
 
 fn first_bytes(rows: &mut impl Rows) -> Result<Option<Bytes>> {

@@ -7,6 +7,7 @@ mod compact;
 mod data;
 mod faults;
 mod links;
+mod locks;
 mod model;
 mod names;
 mod outage;

@@ -156,6 +156,27 @@ fn an_open_file_outlives_its_name_and_append_finds_the_end() {
 }
 
 #[test]
+fn locks_exclude_the_other_mount() {
+    let volume = Volume::new("locks");
+    let one = volume.mount();
+    let mut settings = volume.settings();
+    settings.options.mountpoint = volume.path("mnt2");
+    settings.options.cache_dirs = vec![volume.path("cache2")];
+    let other = volume.mount_with(&settings);
+    fs::write(one.path.join("f"), b"locked").unwrap();
+    let [first, second] = [&one, &other]
+        .map(|mounted| OpenOptions::new().read(true).write(true).open(mounted.path.join("f")).unwrap());
+    let exclusive = nix::fcntl::FlockArg::LockExclusiveNonblock;
+    let held = nix::fcntl::Flock::lock(first, exclusive).unwrap();
+    let (second, refused) = nix::fcntl::Flock::lock(second, exclusive).unwrap_err();
+    assert_eq!(refused, nix::errno::Errno::EAGAIN);
+    drop(held);
+    drop(nix::fcntl::Flock::lock(second, exclusive).unwrap());
+    one.end();
+    other.end();
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused_in_the_kernel_s_terms() {
     let volume = Volume::new("later");
     let mounted = volume.mount();
@@ -163,14 +184,6 @@ fn what_is_not_there_yet_is_refused_in_the_kernel_s_terms() {
     fs::write(&path, pattern(1, 5000)).unwrap();
     let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
     let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    // Locks are refused, not pretended.
-    let lock =
-        nix::fcntl::Flock::lock(file.try_clone().unwrap(), nix::fcntl::FlockArg::LockExclusiveNonblock);
-    assert_eq!(lock.unwrap_err().1, nix::errno::Errno::ENOLCK);
-    let mut whole = nix::libc::flock { l_type: 1, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
-    whole.l_type = nix::libc::F_WRLCK as i16;
-    let got = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&whole));
-    assert_eq!(got, Err(nix::errno::Errno::ENOLCK));
     // Extended attributes are not supported, sparse seeks and copies fall back.
     assert_eq!(xattr_errno(&name), nix::libc::EOPNOTSUPP);
     // std asks for copy_file_range first.

@@ -44,7 +44,7 @@ async fn a_full_volume_says_enospc_and_keeps_no_blocks() {
             break;
         }
     }
-    let closed = a.vfs.flush(ino, fh).await.map_err(|error| error.errno());
+    let closed = a.vfs.flush(ino, fh, 0).await.map_err(|error| error.errno());
     assert_eq!(refused.or(closed.err()), Some(Errno::ENOSPC));
     a.vfs.release(ino, fh).await.unwrap();
     assert_eq!(a.attr(ino).await.length, 0);

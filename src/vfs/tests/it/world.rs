@@ -104,7 +104,7 @@ impl Client {
     }
 
     pub async fn close(&self, (ino, fh): (Ino, u64)) {
-        self.vfs.flush(ino, fh).await.unwrap();
+        self.vfs.flush(ino, fh, 0).await.unwrap();
         self.vfs.release(ino, fh).await.unwrap();
     }
 

@@ -92,7 +92,7 @@ async fn appends_from_many_tasks_stand_one_after_the_other() {
                 vfs.write(ino, fh, 0, &[task; 1000]).await.unwrap();
                 tokio::task::yield_now().await;
             }
-            vfs.flush(ino, fh).await.unwrap();
+            vfs.flush(ino, fh, 0).await.unwrap();
             vfs.release(ino, fh).await.unwrap();
         });
     }
@@ -155,7 +155,7 @@ async fn writes_wait_for_memory_and_never_fail() {
                 vfs.write(handle.0, handle.1, at as u64 * 100_000, part).await.unwrap();
                 assert!(chunks.stats().budget_used_bytes <= budget + BLOCK);
             }
-            vfs.flush(handle.0, handle.1).await.unwrap();
+            vfs.flush(handle.0, handle.1, 0).await.unwrap();
             vfs.release(handle.0, handle.1).await.unwrap();
         });
     }
