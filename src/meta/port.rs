@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::ops::Range;
 
-use crate::error::{Damage, Result};
+use crate::error::{Damage, Error, Result};
 use crate::lock::{Holder, LockKind, RangeLock};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
@@ -597,6 +597,14 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Writes a new volume into an empty database, all or nothing.
     fn create_volume<'a>(&'a self, volume: &'a NewVolume) -> BoxFuture<'a, Result<()>>;
+
+    /// Forgets the volume: every record goes, those of our own beside the peer's too. Nothing undoes it.
+    fn destroy_volume(&self) -> BoxFuture<'_, Result<()>> {
+        let name = self.limits().name;
+        Box::pin(std::future::ready(Err(Error::Unsupported(format!(
+            "the {name} engine can't be emptied by this version: its objects are gone, drop the database by its own means"
+        )))))
+    }
 
     /// Replaces the setting; makes the trash root when given and absent. `reset_dir_stats`: directory
     /// statistics were switched on again, so the old ones go (format 1.7).

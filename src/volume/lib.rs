@@ -5,6 +5,7 @@
 mod blocks;
 mod change_log;
 mod config;
+mod destroy;
 mod doubts;
 mod error;
 mod find;
@@ -22,6 +23,7 @@ pub use juicefs_meta::{Format, MetaUrl};
 
 pub use change_log::follow_change_log;
 pub use config::{SettingChange, SettingDiff, change_settings};
+pub use destroy::{Doomed, destroy, doomed};
 pub use doubts::doubts;
 pub use error::{Error, Result};
 pub use find::find_format;

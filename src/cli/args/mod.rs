@@ -16,7 +16,7 @@ pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use tools::{CompactArgs, InfoArgs, RmrArgs, SummaryArgs};
 pub(crate) use volume::{
-    ChangelogArgs, ConfigArgs, FormatArgs, FsckArgs, GcArgs, RestoreArgs, StatusArgs, StoreFlags,
+    ChangelogArgs, ConfigArgs, DestroyArgs, FormatArgs, FsckArgs, GcArgs, RestoreArgs, StatusArgs, StoreFlags,
 };
 
 /// A POSIX file system on object storage and a database.
@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Check that every block of every file is there
     #[command(after_help = volume::FSCK_EXAMPLES)]
     Fsck(FsckArgs),
+    /// Remove a volume: all its files, objects and records
+    #[command(after_help = volume::DESTROY_EXAMPLES)]
+    Destroy(DestroyArgs),
     /// Bring back what was removed, out of the trash
     #[command(after_help = volume::RESTORE_EXAMPLES)]
     Restore(RestoreArgs),

@@ -60,6 +60,25 @@ pub(crate) const RESTORE_EXAMPLES: &str = "Examples:
   # Put all of two hours back to where it was
   juicefs restore redis://localhost 2026-05-10-01 2026-05-10-02 --put-back";
 
+pub(crate) const DESTROY_EXAMPLES: &str = "Examples:
+  # The UUID is what `juicefs status` shows
+  juicefs destroy redis://localhost e94d66a8-2339-4abd-b8d8-6812df737892";
+
+/// `destroy`.
+#[derive(Args, Debug)]
+pub(crate) struct DestroyArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// UUID of the volume
+    pub uuid: String,
+    /// Answer every question with yes
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Also while it is mounted
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// `restore`.
 #[derive(Args, Debug)]
 pub(crate) struct RestoreArgs {

@@ -50,7 +50,7 @@ pub(super) async fn run(args: ConfigArgs, environment: &Environment) -> anyhow::
 
 /// Asks on the terminal; no terminal and no word is a no.
 #[expect(clippy::print_stderr, reason = "a question to a person, not part of the answer")]
-fn is_confirmed(doubt: &str) -> anyhow::Result<bool> {
+pub(super) fn is_confirmed(doubt: &str) -> anyhow::Result<bool> {
     eprint!("{doubt}\nProceed anyway? [y/N]: ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).context("standard input")?;

@@ -3,6 +3,7 @@
 mod changelog;
 mod config;
 mod csi;
+mod destroy;
 mod format;
 mod kubernetes;
 mod mount;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Gc(args) => wait(report::gc(args, environment)),
         Command::Fsck(args) => wait(report::fsck(args, environment)),
         Command::Mount(args) => mount::mount(args, environment),
+        Command::Destroy(args) => wait(destroy::run(args, environment)),
         Command::Restore(args) => wait(restore::run(args, environment)),
         Command::Compact(args) => tools::compact(&args),
         Command::Info(args) => tools::info(&args),

@@ -71,3 +71,15 @@ pub(super) async fn statistics_go_when_the_setting_says_so(home: &Home) {
     engine.update_setting("{}", None, true).await.expect("updates");
     assert_eq!(get(&**engine, Get::DirStat { ino: Ino(5) }).await, Got::DirStat(None));
 }
+
+pub(super) async fn a_destroyed_volume_leaves_an_empty_database(home: &Home) {
+    let engine = home.volume().await;
+    put(&**engine, &[Change::InsertSustained { sid: 3, ino: Ino(5) }]).await;
+    engine.destroy_volume().await.expect("destroys");
+    assert_eq!(engine.setting().await.expect("answers"), None);
+    assert_eq!(home.other.setting().await.expect("answers"), None);
+    // And another may be made in its place, with nothing of the old one.
+    engine.create_volume(&new_volume()).await.expect("an empty database");
+    assert_eq!(super::scan(&*home.other, crate::port::Scan::Sustained { sid: None }).await, []);
+    assert_eq!(super::scan(&**engine, crate::port::Scan::Nodes).await.len(), 2);
+}

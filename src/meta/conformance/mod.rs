@@ -43,6 +43,7 @@ macro_rules! every_engine {
         case!($home, init::a_volume_is_not_made_twice);
         case!($home, init::a_changed_setting_is_read_back_and_brings_the_trash);
         case!($home, init::statistics_go_when_the_setting_says_so);
+        case!($home, init::a_destroyed_volume_leaves_an_empty_database);
         case!($home, rows::a_node_comes_back_with_every_field);
         case!($home, rows::a_changed_node_keeps_what_did_not_change);
         case!($home, rows::a_deleted_node_is_gone);

@@ -103,6 +103,10 @@ impl Engine for Counting {
         self.inner.create_volume(volume)
     }
 
+    fn destroy_volume(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.destroy_volume()
+    }
+
     fn update_setting<'a>(
         &'a self,
         setting: &'a str,

@@ -129,6 +129,11 @@ impl Engine for MemoryEngine {
         ready(Ok(()))
     }
 
+    fn destroy_volume(&self) -> BoxFuture<'_, Result<()>> {
+        *self.tables.lock() = Tables::default();
+        ready(Ok(()))
+    }
+
     fn update_setting<'a>(
         &'a self,
         setting: &'a str,

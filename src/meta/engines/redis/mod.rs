@@ -240,6 +240,10 @@ impl Engine for RedisEngine {
         inside(&self.home, self.write_volume(volume))
     }
 
+    fn destroy_volume(&self) -> BoxFuture<'_, Result<()>> {
+        inside(&self.home, self.empty_database())
+    }
+
     fn update_setting<'a>(
         &'a self,
         setting: &'a str,

@@ -112,6 +112,12 @@ impl RedisEngine {
         commit::commit(&mut lease, commands).await.map(drop)
     }
 
+    /// A volume has a database of its own.
+    pub(super) async fn empty_database(&self) -> Result<()> {
+        let reply = self.mux.send(&redis::cmd("FLUSHDB")).await?;
+        Replies::new(&self.endpoint, vec![reply]).next().map(drop)
+    }
+
     pub(super) async fn write_setting(
         &self,
         setting: &str,

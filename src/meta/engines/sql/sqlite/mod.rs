@@ -188,6 +188,10 @@ impl Engine for SqliteEngine {
         Box::pin(self.writer.run(move |slot| volume::create(slot.get(true)?, &volume)))
     }
 
+    fn destroy_volume(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.writer.run(|slot| slot.get(false)?.write(schema::drop_all)))
+    }
+
     fn update_setting<'a>(
         &'a self,
         setting: &'a str,

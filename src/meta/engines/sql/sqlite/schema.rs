@@ -71,6 +71,19 @@ pub(super) fn create(conn: &Conn) -> Result<()> {
     Ok(())
 }
 
+/// Drops every table of the volume, those of older releases and our own too. Must run inside a write transaction.
+pub(super) fn drop_all(conn: &Conn) -> Result<()> {
+    let made =
+        STATEMENTS.iter().filter_map(|statement| statement.strip_prefix("CREATE TABLE `")?.split('`').next());
+    for table in made.chain(["jfs_session", "jfs_rs_record"]) {
+        let table = conn.sql(table);
+        conn.db
+            .execute_batch(&format!("DROP TABLE IF EXISTS `{table}`"))
+            .map_err(|cause| sqlite_error(&cause))?;
+    }
+    Ok(())
+}
+
 /// Whether a volume's tables exist at all.
 pub(super) fn has_setting_table(conn: &Conn) -> Result<bool> {
     has_object(&conn.db, &conn.sql("jfs_setting"))
