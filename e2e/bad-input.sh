@@ -125,7 +125,7 @@ for engine in sqlite redis; do
     done
     refuses "mount with the wrong key, $engine" 20 "$name at http://127.0.0.1:$s3|denied|check" env SECRET_KEY=canary ACCESS_KEY=NOSUCHKEY "${mount[@]}" "$good" "$w/mnt"
     refuses "store that must answer, $engine" 20 "127.0.0.1:$nobody" "${mount[@]}" "$good" "$w/mnt" --check-storage --bucket "http://127.0.0.1:$nobody/$name"
-    refuses "mount flag not there yet, $engine" 20 "writeback|not supported yet|leave it out" "${mount[@]}" "$good" "$w/mnt" --writeback
+    refuses "mount flag not there yet, $engine" 20 "open-cache|not supported yet|leave it out" "${mount[@]}" "$good" "$w/mnt" --open-cache 1s
     refuses "mount flag unknown, $engine" 20 "nonsense" bash -c "${mount[*]} $good $w/mnt --nonsense 2>&1 | sed 's/^error/FATAL/'; exit 1"
     refuses "bad cache size, $engine" 20 "cache-size|12Q|write a number" "${mount[@]}" "$good" "$w/mnt" --cache-size 12Q
     touch "$w/file"
@@ -135,7 +135,7 @@ for engine in sqlite redis; do
     umount "$w/ro"
     # A mount that writes nothing by itself.
     must "${mount[@]}" --cache-dir "$w/cache" "$good" "$w/mnt" --read-only
-    refuses "mount point in use, $engine" 20 "$w/mnt|umount" "${mount[@]}" --cache-dir "$w/cache" "$good" "$w/mnt"
+    refuses "mount point in use, $engine" 20 "$w/mnt|umount" "${mount[@]}" --cache-dir "$w/cache" "$good" "$w/mnt" --subdir elsewhere
     exec 9<"$w/mnt"
     refuses "busy umount, $engine" 20 "busy|fuser" "$jfs" umount "$w/mnt"
     exec 9<&-

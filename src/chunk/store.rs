@@ -68,7 +68,7 @@ impl ChunkStore {
         let memory = Arc::new(MemoryCache::new(config.memory_cache_bytes.min(budget.total_bytes() / 2)));
         let pages = PagePool::new(dirty_bytes, config.block_bytes, budget.clone(), memory.clone())?;
         let counters = Arc::new(Counters::default());
-        let disk = DiskCache::open(&config, layout, counters.clone(), runtime.clone());
+        let disk = DiskCache::open(&config, layout, counters.clone(), runtime.clone())?;
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let chunks = Arc::new_cyclic(|me| Self {
             me: me.clone(),

@@ -61,19 +61,22 @@ pub(crate) struct Usage {
 }
 
 impl DiskCache {
-    /// Opens all directories; `None` if there is none or the size is 0. One that can't be used is left out, and be it
-    /// the only one: a cache is no reason not to mount.
+    /// Opens all directories; `None` if none is named or the size is 0. One of several that can't be used is left out.
+    ///
+    /// # Errors
+    /// [`Error::CacheDir`] when none can be used: who names a directory is told that it is wrong.
     pub(crate) fn open(
         config: &ChunkConfig,
         layout: Layout,
         counters: Arc<Counters>,
         runtime: Handle,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, Error> {
         if config.cache_dirs.is_empty() || config.cache_bytes == 0 {
-            return None;
+            return Ok(None);
         }
         let share = config.cache_dirs.len() as u64;
         let (mut dirs, mut notices) = (Vec::new(), Vec::new());
+        let mut failed = None;
         for root in &config.cache_dirs {
             match CacheDir::open(root, share, config, layout, counters.clone()) {
                 Ok(dir) => {
@@ -83,8 +86,12 @@ impl DiskCache {
                 Err(cause) => {
                     let failure = Error::CacheDir { dir: root.clone(), cause: cause.to_string() };
                     notices.push(format!("{failure}; going on without it"));
+                    failed = Some(failure);
                 }
             }
+        }
+        if let Some(failure) = failed.filter(|_| dirs.is_empty()) {
+            return Err(failure);
         }
         for notice in &notices {
             tracing::warn!("{notice}");
@@ -94,7 +101,7 @@ impl DiskCache {
             let dir = Arc::downgrade(dir);
             runtime.spawn_blocking(move || scan::scan(&dir));
         }
-        Some(Self {
+        Ok(Some(Self {
             dirs,
             unusable,
             notices,
@@ -106,7 +113,7 @@ impl DiskCache {
             looking: Arc::default(),
             counters,
             runtime,
-        })
+        }))
     }
 
     /// What the user should know of the directories at the start.
