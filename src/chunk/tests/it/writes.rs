@@ -106,10 +106,14 @@ async fn abort_and_drop_remove_what_was_stored_even_what_lands_late() {
         }
         writer.flush_full_blocks();
         eventually("two hang", || rig.store.in_flight() == 2).await;
-        let ending = (!dropped).then(|| tokio::spawn(writer.abort()));
+        let mut ending = (!dropped).then(|| Box::pin(writer.abort()));
+        if let Some(ending) = &mut ending {
+            // It has begun before the gate opens.
+            assert!(futures::poll!(ending).is_pending());
+        }
         rig.store.open_gate();
         if let Some(ending) = ending {
-            ending.await.unwrap();
+            ending.await;
         }
         eventually("nothing is left", || rig.store.keys().is_empty() && rig.store.in_flight() == 0).await;
         assert!(rig.store.count(Op::Put) <= 5, "uploads that had not begun were dropped");
