@@ -61,8 +61,8 @@ while time.monotonic() < end or not all(counts.values()):
         op()
         counts[op.__name__] += 1
     except OSError as e:
-        # Reading or writing a file that another client has just removed may fail; the peer answers EIO too.
-        is_removed = who.startswith("peer") and e.errno in (errno.EIO, errno.EBADF) and op in (read, write, append, truncate)
+        # Reading, writing or closing a file that another client has just removed may fail; the peer answers EIO or EBADF too.
+        is_removed = who.startswith("peer") and e.errno in (errno.EIO, errno.EBADF) and op in (read, write, append, truncate, create, exclusive)
         if e.errno not in RACES and not is_removed:
             surprises.append(f"{op.__name__}: {e}")
 print(f"{who} in {os.path.basename(root)}: {sum(counts.values())} operations {'; '.join(surprises[:5])}")
