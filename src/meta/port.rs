@@ -231,6 +231,11 @@ pub enum Change {
         id: SliceId,
         size: u32,
     },
+    /// One reference more to a slice that a held list refers to.
+    ShareSlice {
+        id: SliceId,
+        size: u32,
+    },
     /// One reference less; slices without references come back in [`Receipt::slices_freed`].
     ReleaseSlice {
         id: SliceId,
@@ -357,6 +362,7 @@ impl Change {
             | Self::InsertDelayedSlices { .. }
             | Self::DeleteDelayedSlices { .. }
             | Self::TrackSlice { .. }
+            | Self::ShareSlice { .. }
             | Self::ReleaseSlice { .. }
             | Self::ForgetSlice { .. }
             | Self::SetDirStat { .. } => true,

@@ -158,6 +158,16 @@ pub enum XattrMode {
     Replace,
 }
 
+/// Bytes to copy from one file to another, or within one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeCopy {
+    pub src: crate::types::Ino,
+    pub src_off: u64,
+    pub dst: crate::types::Ino,
+    pub dst_off: u64,
+    pub len: u64,
+}
+
 /// Bits of `fallocate(2)`.
 pub mod fallocate {
     pub const KEEP_SIZE: u8 = 1;

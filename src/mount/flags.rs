@@ -76,8 +76,14 @@ pub const FLAGS: &[Flag] = &[
     flag(FUSE, "enable-cap", "", "", "file capabilities (security.capability), with --enable-xattr"),
     flag(FUSE, "enable-selinux", "", "", "SELinux labels (security.selinux), with --enable-xattr"),
     not_yet(FUSE, "enable-ioctl", ""),
-    not_yet(FUSE, "root-squash", "UID:GID"),
-    not_yet(FUSE, "all-squash", "UID:GID"),
+    flag(
+        FUSE,
+        "root-squash",
+        "UID:GID",
+        "",
+        "who root becomes on this mount; permissions are checked here, not by the kernel",
+    ),
+    flag(FUSE, "all-squash", "UID:GID", "", "who everybody becomes on this mount; before --root-squash"),
     flag(FUSE, "max-fuse-io", "SIZE", "1M", "largest FUSE request"),
     not_yet(FUSE, "umask", "OCTAL"),
     flag(META, "subdir", "DIR", "", "directory of the volume shown as root"),
@@ -277,6 +283,8 @@ impl MountOptions {
                 }
                 self.max_fuse_io_bytes = u32::try_from(used).unwrap_or(1 << 20);
             }
+            "root-squash" => self.root_squash = Some(squashed(value)?),
+            "all-squash" => self.all_squash = Some(squashed(value)?),
             "subdir" => self.subdir = (!value.is_empty()).then(|| value.to_owned()),
             "backup-meta" => self.backup_meta = parse_duration(value).map_err(unit)?,
             "heartbeat" => self.heartbeat = parse_duration(value).map_err(unit)?,
@@ -349,6 +357,16 @@ impl MountOptions {
 fn directories(list: &str) -> Vec<PathBuf> {
     let separator = if list.contains(':') { ':' } else { ',' };
     list.split(separator).filter(|directory| !directory.is_empty()).map(PathBuf::from).collect()
+}
+
+/// `UID:GID`, or `UID` with the group of nobody.
+fn squashed(value: &str) -> Result<(u32, u32), String> {
+    const NOBODY: &str = "65534";
+    let (uid, gid) = value.split_once(':').unwrap_or((value, NOBODY));
+    match (uid.parse(), gid.parse()) {
+        (Ok(uid), Ok(gid)) => Ok((uid, gid)),
+        _ => Err(format!("`{value}` is no pair of numbers such as 65534:65534")),
+    }
 }
 
 fn whole<T: std::str::FromStr>(value: &str) -> Result<T, String> {

@@ -38,7 +38,9 @@ pub use vfs::Vfs;
 /// Numbers that callers of [`Vfs`] need, from the rooms below.
 pub use juicefs_base::metrics::Metrics;
 /// The nouns of the name space that the kernel's edge speaks; it does not import the room itself.
-pub use juicefs_meta::request::{NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, StatFs, XattrMode};
+pub use juicefs_meta::request::{
+    NewNode, OpenFlags, RangeCopy, RenameFlags, SetAttr, SetTime, StatFs, XattrMode,
+};
 pub use juicefs_meta::{
     Attr, Caller, Ino, Interrupted, Kind, LockKind, Name, Patience, RangeLock, RangeRequest, Time,
 };

@@ -5,7 +5,7 @@ use crate::repeats::Question;
 use crate::request::{Answer, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{CONTROL, Created, Ino, OpenFlags, Opened};
+use juicefs_vfs::{CONTROL, Created, Ino, OpenFlags, Opened, RangeCopy};
 use std::ops::Range;
 
 impl Adapter {
@@ -78,6 +78,17 @@ impl Adapter {
     pub(crate) fn release(&self, ino: Ino, fh: u64, reply: impl Answer<()>) {
         let vfs = self.vfs.clone();
         self.run("release", reply, async move { vfs.release(ino, fh).await });
+    }
+
+    pub(crate) fn copy_file_range(
+        &self,
+        request: &Request,
+        handles: (u64, u64),
+        copy: RangeCopy,
+        reply: impl Answer<u32>,
+    ) {
+        let (vfs, caller) = (self.vfs.clone(), self.caller(request));
+        self.run("copy_file_range", reply, async move { vfs.copy_file_range(&caller, handles, copy).await });
     }
 
     pub(crate) fn fallocate(

@@ -7,7 +7,7 @@ use crate::adapter::{Changes, LockCall, Place};
 use crate::request::Answer;
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Ino, LockKind, Time};
+use juicefs_vfs::{Ino, LockKind, RangeCopy, Time};
 
 /// `fuse_opcode`.
 pub(super) mod opcode {
@@ -51,6 +51,7 @@ pub(super) mod opcode {
     pub const FALLOCATE: u32 = 43;
     pub const READDIRPLUS: u32 = 44;
     pub const RENAME2: u32 = 45;
+    pub const COPY_FILE_RANGE: u32 = 47;
 }
 
 /// Which fields of a SETATTR count (`FATTR_*`).
@@ -236,6 +237,15 @@ impl Transport {
                 let range = offset..offset.saturating_add(length);
                 adapter.fallocate(&header.caller, ino, fh, range, fields.i32()?, reply());
             }
+            opcode::COPY_FILE_RANGE => {
+                let (src_fh, src_off) = (fields.u64()?, fields.u64()?);
+                let (dst, dst_fh, dst_off) = (Ino(fields.u64()?), fields.u64()?, fields.u64()?);
+                let copy = RangeCopy { src: ino, src_off, dst, dst_off, len: fields.u64()? };
+                match fields.u64()? {
+                    0 => adapter.copy_file_range(&header.caller, (src_fh, dst_fh), copy, reply()),
+                    _ => reply().error(Errno::EINVAL),
+                }
+            }
             opcode::GETLK | opcode::SETLK | opcode::SETLKW => self.locks(header, &mut fields)?,
             opcode::INTERRUPT => self.interrupts.interrupt(fields.u64()?),
             _ => self.rest(header),
@@ -273,7 +283,7 @@ impl Transport {
     }
 
     /// What needs no answer, and what is not done. ENOSYS makes the kernel stop asking: `fsync` of a directory is answered by the
-    /// kernel (names are durable when their request is), SEEK_DATA and copies fall back to the kernel's own ways.
+    /// kernel (names are durable when their request is), SEEK_DATA falls back to the kernel's own way.
     fn rest(&self, header: &Header) {
         match header.opcode {
             opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => {}

@@ -87,6 +87,16 @@ pub(super) async fn a_forgotten_slice_is_not_scanned_again(home: &Home) {
     assert_eq!(scan(engine, Scan::FreedSlices).await, []);
 }
 
+pub(super) async fn a_shared_slice_is_freed_with_its_last_reference(home: &Home) {
+    let engine = &**home.volume().await;
+    put(engine, &[Change::TrackSlice { id: 3, size: 10 }]).await;
+    let (share, release) = (Change::ShareSlice { id: 3, size: 10 }, Change::ReleaseSlice { id: 3, size: 10 });
+    put(engine, &[share.clone(), share]).await;
+    assert_eq!(put(engine, &[release.clone(), release.clone()]).await.slices_freed, []);
+    assert_eq!(scan(engine, Scan::FreedSlices).await, []);
+    assert_eq!(put(engine, &[release]).await.slices_freed, [(3, 10)]);
+}
+
 fn replace(was: &[Slice], now: &[Slice]) -> Change {
     Change::ReplaceSlices { ino: Ino(5), indx: 0, was: was.to_vec(), now: now.to_vec() }
 }

@@ -63,6 +63,7 @@ macro_rules! every_engine {
         case!($home, data::a_chunk_without_a_list_stays_without);
         case!($home, data::existing_chunks_of_a_range_are_named);
         case!($home, data::a_deleted_chunk_frees_its_slices);
+        case!($home, data::a_shared_slice_is_freed_with_its_last_reference);
         case!($home, data::a_forgotten_slice_is_not_scanned_again);
         case!($home, data::a_replaced_prefix_keeps_what_was_appended_behind);
         case!($home, data::a_prefix_that_changed_is_a_conflict);

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod compact;
+mod copy;
 mod data;
 mod link;
 mod list;

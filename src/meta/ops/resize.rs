@@ -60,7 +60,7 @@ fn check_mode(mode: u8, size: u64) -> Result<()> {
 }
 
 /// The node after somebody changed its data.
-fn rewritten(caller: &Caller, txn: &Txn<'_>, was: &Attr, length: u64) -> Attr {
+pub(super) fn rewritten(caller: &Caller, txn: &Txn<'_>, was: &Attr, length: u64) -> Attr {
     let mut now = Attr { length, mtime: txn.now(), ctime: txn.now(), ..*was };
     if caller.uid != 0 {
         now.mode = rules::without_suid(was);

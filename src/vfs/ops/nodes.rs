@@ -8,7 +8,11 @@ use crate::vfs::Vfs;
 use bytes::Bytes;
 use juicefs_base::Errno;
 use juicefs_base::metrics::FileOp;
+use juicefs_meta::request::RangeCopy;
 use juicefs_meta::{Attr, Caller, Ino, SetAttr, StatFs};
+
+/// Bytes that one call copies: its answer is a 32-bit number.
+const COPY_BYTES_MAX: u64 = 1 << 30;
 
 impl Vfs {
     /// Attributes as they are now, with what was written here and is not committed. An open file that another
@@ -137,6 +141,37 @@ impl Vfs {
             self.core.flush_before(file, DirtyQueue::last).await?;
             let attr = self.core.meta.fallocate(caller, ino, mode, off, len).await;
             self.after_change(file, attr).map(drop)
+        })
+        .await
+    }
+
+    /// Copies bytes between open files by reference, within the volume; may end short. `src_fh` and `dst_fh` are handles of
+    /// the files that `copy` names.
+    ///
+    /// # Errors
+    /// EBADF, EINVAL, EFBIG, EPERM, ENOSPC, EROFS; what an earlier write of either file was lost to.
+    pub async fn copy_file_range(
+        &self,
+        caller: &Caller,
+        (src_fh, dst_fh): (u64, u64),
+        copy: RangeCopy,
+    ) -> Result<u32> {
+        self.count(FileOp::CopyFileRange, async {
+            self.check_writable()?;
+            let handle = |fh, ino| self.handles.file(fh).filter(|handle| handle.file.ino == ino);
+            let src = handle(src_fh, copy.src).filter(|handle| handle.flags.reads()).ok_or(Errno::EBADF)?;
+            let dst = handle(dst_fh, copy.dst).filter(|handle| handle.flags.writes()).ok_or(Errno::EBADF)?;
+            self.core.flush_before(&src.file, DirtyQueue::last).await?;
+            let _turn = dst.file.turn.write().await;
+            self.core.flush_before(&dst.file, DirtyQueue::last).await?;
+            let copy = RangeCopy { len: copy.len.min(COPY_BYTES_MAX), ..copy };
+            let answer = self.core.meta.copy_file_range(caller, &copy).await;
+            let (copied, answer) = match answer {
+                Ok((copied, attr)) => (copied, Ok(attr)),
+                Err(error) => (0, Err(error)),
+            };
+            self.after_change(&dst.file, answer)?;
+            Ok(u32::try_from(copied).unwrap_or(u32::MAX))
         })
         .await
     }

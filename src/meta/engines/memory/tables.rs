@@ -186,6 +186,9 @@ impl Tables {
             Change::TrackSlice { id, size } => {
                 self.slice_refs.insert((*id, *size), 1);
             }
+            Change::ShareSlice { id, size } => {
+                *self.slice_refs.entry((*id, *size)).or_insert(1) += 1;
+            }
             Change::ReleaseSlice { id, size } => {
                 let refs = self.slice_refs.entry((*id, *size)).or_insert(1);
                 *refs -= 1;

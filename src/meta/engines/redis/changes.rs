@@ -164,6 +164,7 @@ impl Writes {
             | Change::InsertDelayedSlices { .. }
             | Change::DeleteDelayedSlices { .. }
             | Change::TrackSlice { .. }
+            | Change::ShareSlice { .. }
             | Change::ReleaseSlice { .. }
             | Change::ForgetSlice { .. } => self.write_slices(change),
             Change::AddUsage { space, inodes } => {
@@ -227,6 +228,9 @@ impl Writes {
             }
             // Absent = one reference.
             Change::TrackSlice { .. } => {}
+            Change::ShareSlice { id, size } => {
+                self.command("HINCRBY").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size)).arg(1);
+            }
             Change::ReleaseSlice { id, size } => {
                 self.command("HINCRBY").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size)).arg(-1);
                 self.tell(Telling::Released { id: *id, size: *size });

@@ -119,7 +119,7 @@ impl Plan {
                 self.any(statement!("DELETE FROM jfs_rs_record WHERE name = ?1", &name[..]));
             }
             // A hole has no references.
-            Change::TrackSlice { id: 0, .. } | Change::ReleaseSlice { id: 0, .. } => {}
+            Change::TrackSlice { id: 0, .. } | Change::ShareSlice { id: 0, .. } | Change::ReleaseSlice { id: 0, .. } => {}
             Change::TrackSlice { id, size } => self.expect(
                 Expect::Tracked { id: *id },
                 statement!(
@@ -128,6 +128,11 @@ impl Plan {
                     *size
                 ),
             ),
+            Change::ShareSlice { id, size } => self.one(statement!(
+                "UPDATE jfs_chunk_ref SET refs = refs + 1 WHERE chunkid = ?1 AND size = ?2",
+                *id,
+                *size
+            )),
             Change::ReleaseSlice { id, size } => self.expect(
                 Expect::Released { id: *id, size: *size },
                 statement!(

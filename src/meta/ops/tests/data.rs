@@ -5,7 +5,7 @@ use juicefs_base::Errno;
 use super::{Volume, name, refused, root, user};
 use crate::overlay::hole;
 use crate::port::{Get, Got, Hold};
-use crate::request::{OpenFlags, SetAttr, fallocate};
+use crate::request::{OpenFlags, RangeCopy, SetAttr, fallocate};
 use crate::types::{CHUNK_BYTES, FILE_BYTES_MAX, Ino, Slice, Time};
 
 async fn chunk(volume: &Volume, ino: Ino, indx: u32) -> Vec<Slice> {
@@ -191,4 +191,36 @@ async fn permissions_hold_at_open() {
     assert_eq!(volume.meta.open_files.count(), 1, "refused opens are not counted");
     assert_eq!(volume.look(Ino::ROOT, "f").await.unwrap().0, file);
     let _ = name("f");
+}
+
+#[tokio::test]
+async fn a_copy_refers_to_the_slices_of_its_source() {
+    let volume = Volume::new().await;
+    let (from, to) = (volume.touch(Ino::ROOT, "from").await, volume.touch(Ino::ROOT, "to").await);
+    volume.write(from, 0, 4096).await.unwrap();
+    volume.write(from, 1000, 100).await.unwrap();
+    let copy = |src_off, dst_off, len| RangeCopy { src: from, src_off, dst: to, dst_off, len };
+    let (copied, attr) = volume.meta.copy_file_range(&root(), &copy(500, 7, 1 << 40)).await.unwrap();
+    assert_eq!((copied, attr.length), (3596, 3603), "as far as the source goes");
+    let piece = |pos, id, size, off, len| Slice { pos, id, size, off, len };
+    assert_eq!(
+        chunk(&volume, to, 0).await,
+        [piece(7, 1, 4096, 500, 500), piece(507, 2, 100, 0, 100), piece(607, 1, 4096, 1100, 2996)]
+    );
+    volume.audit().await;
+    // Over the border of two chunks, with a hole; beyond the end there is nothing.
+    let (copied, attr) =
+        volume.meta.copy_file_range(&root(), &copy(0, CHUNK_BYTES - 96, 4096)).await.unwrap();
+    assert_eq!((copied, attr.length), (4096, CHUNK_BYTES + 4000));
+    assert_eq!(chunk(&volume, to, 1).await.first(), Some(&piece(0, 1, 4096, 96, 904)));
+    assert_eq!(volume.meta.copy_file_range(&root(), &copy(4096, 0, 10)).await.unwrap().0, 0);
+    let within = |dst_off| RangeCopy { src: from, src_off: 0, dst: from, dst_off, len: 100 };
+    refused(volume.meta.copy_file_range(&root(), &within(99)).await, Errno::EINVAL);
+    volume.meta.copy_file_range(&root(), &within(100)).await.unwrap();
+    refused(volume.meta.copy_file_range(&root(), &copy(0, FILE_BYTES_MAX, 1)).await, Errno::EFBIG);
+    volume.audit().await;
+    volume.unlink(Ino::ROOT, "from").await.unwrap();
+    volume.audit().await;
+    volume.unlink(Ino::ROOT, "to").await.unwrap();
+    volume.audit().await;
 }
