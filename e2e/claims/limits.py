@@ -33,7 +33,8 @@ def limits(volume):
     until("the peer's bytes are counted", lambda: os.statvfs(ours).f_bfree * 4096 < 330 * MIB)
     time.sleep(1.5)
     assert errno_of(os.truncate, f"{ours}/o1", 400 * MIB) == "ENOSPC"
-    assert errno_of(write, f"{ours}/o1", b"end", offset=400 * MIB) == "ENOSPC", "a write past the capacity"
+    past = errno_of(write, f"{ours}/o1", b"end", offset=400 * MIB)
+    assert past == "ENOSPC", f"a write past the capacity: {past}, room {os.statvfs(ours).f_bfree * 4096 // MIB} MiB"
     fd = os.open(f"{ours}/o2", os.O_RDWR)
     assert errno_of(os.posix_fallocate, fd, 0, 400 * MIB) == "ENOSPC"
     os.close(fd)
