@@ -11,6 +11,7 @@ pub mod format;
 pub mod lock;
 mod locks;
 mod meta;
+pub mod mirror;
 mod numbers;
 mod open_files;
 mod ops;

@@ -53,6 +53,8 @@ pub struct Meta {
     pub(crate) inode_numbers: Numbers,
     pub(crate) slice_numbers: Numbers,
     pub(crate) line_numbers: LineNumbers,
+    /// Under which name the mirror goes that this is.
+    mirror_name: Option<String>,
     pub(crate) trash_dirs: TrashDirs,
     pub(crate) dir_stats: DirStatDeltas,
     pub(crate) usage: UsageCache,
@@ -81,19 +83,22 @@ impl Meta {
             )));
         };
         let format = Format::parse(&setting)?;
-        format.check_version()?;
-        let read_only_reason = if options.read_only {
-            Some(format!("volume {} was opened read-only", format.name))
-        } else {
-            match format.unsupported() {
-                Some(reason) => Some(reason),
-                None => foreign_records(&*engine, &format).await?,
+        let mirror = crate::mirror::read(&*engine, &format).await?;
+        let read_only_reason = match &mirror {
+            Some(record) => {
+                record.check_readable()?;
+                Some(record.read_only_reason())
+            }
+            None => {
+                format.check_version()?;
+                reason_to_only_read(&*engine, &options, &format).await?
             }
         };
         let meta = Arc::new_cyclic(|me| Self {
             inode_numbers: Numbers::new(Sequence::Inode, INODES_AT_ONCE),
             slice_numbers: Numbers::new(Sequence::Slice, SLICES_AT_ONCE),
             line_numbers: LineNumbers::default(),
+            mirror_name: mirror.map(|record| record.display_name),
             engine,
             options,
             format: RwLock::new(Arc::new(format)),
@@ -132,6 +137,12 @@ impl Meta {
     /// Puts a newly read setting into effect; a limit that appears makes the volume's usage be read.
     pub(crate) fn set_format(&self, format: Format) {
         *self.format.write() = Arc::new(format);
+    }
+
+    /// The name of the mirror that this is; mirrors share the UUID of their source and must not share its caches.
+    #[must_use]
+    pub fn mirror_name(&self) -> Option<&str> {
+        self.mirror_name.as_deref()
     }
 
     #[must_use]
@@ -227,6 +238,20 @@ impl Meta {
             self.flush_statistics().await?;
         }
         Ok(ino)
+    }
+}
+
+async fn reason_to_only_read(
+    engine: &dyn Engine,
+    options: &MetaOptions,
+    format: &Format,
+) -> Result<Option<String>> {
+    if options.read_only {
+        return Ok(Some(format!("volume {} was opened read-only", format.name)));
+    }
+    match format.unsupported() {
+        Some(reason) => Ok(Some(reason)),
+        None => foreign_records(engine, format).await,
     }
 }
 

@@ -39,7 +39,8 @@ pub fn hour_of(name: &Name) -> Option<i64> {
 }
 
 /// `<parent>-<ino>-<name>`, cut at 255 bytes.
-pub(crate) fn entry_name(parent: Ino, ino: Ino, name: &Name) -> Name {
+#[must_use]
+pub fn entry_name(parent: Ino, ino: Ino, name: &Name) -> Name {
     let mut text = format!("{parent}-{ino}-").into_bytes();
     text.extend_from_slice(name.as_bytes());
     text.truncate(Name::BYTES_MAX);

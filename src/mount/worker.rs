@@ -69,7 +69,7 @@ impl OpenVolume {
         let store = Arc::new(Throttled::new(switch.clone(), bandwidth(settings, &meta)));
         probe(&*store, options.check_storage).await?;
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
-        let chunks = ChunkStore::new(store, chunk_config(settings, &format)?, budget)
+        let chunks = ChunkStore::new(store, chunk_config(settings, &format, meta.mirror_name())?, budget)
             .map_err(|error| Error::Setting(error.to_string()))?;
         notices.extend(chunks.notices());
         let socket = MetricsSocket::open(options).await?;
@@ -243,7 +243,7 @@ fn retries(settings: &MountSettings) -> RetryPolicy {
     }
 }
 
-fn chunk_config(settings: &MountSettings, format: &Format) -> Result<ChunkConfig> {
+fn chunk_config(settings: &MountSettings, format: &Format, mirror: Option<&str>) -> Result<ChunkConfig> {
     let options = &settings.options;
     let unknown = |what: &str, word: &str, known: &str| {
         Error::Setting(format!("{what} {word:?} is not known: use {known}"))
@@ -257,7 +257,11 @@ fn chunk_config(settings: &MountSettings, format: &Format) -> Result<ChunkConfig
             word => return Err(unknown("compression", word, "none, lz4 or zstd")),
         },
         hash_prefix: format.hash_prefix,
-        cache_dirs: settings.cache_dirs_of(&format.uuid),
+        // A mirror has the UUID of its source: it must not take the source's staged blocks for its own.
+        cache_dirs: settings.cache_dirs_of(&match mirror {
+            Some(name) => format!("{}-{name}", format.uuid),
+            None => format.uuid.clone(),
+        }),
         cache_bytes: options.cache_bytes,
         cache_items: options.cache_items,
         free_space_ratio: options.free_space_ratio,

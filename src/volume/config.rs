@@ -10,7 +10,7 @@ use std::fmt::Display;
 
 use crate::error::{Error, Result};
 use crate::format::{now, trash_root};
-use crate::storage::{StorageAccess, load_format, open_store};
+use crate::storage::{StorageAccess, load_own_format, open_store};
 
 /// Settings that may change; `None` stays as it is.
 #[derive(Clone, Debug, Default)]
@@ -217,7 +217,7 @@ pub async fn change_settings(
     force: bool,
 ) -> Result<(Format, Vec<SettingDiff>)> {
     let engine = engines::open(url).await?;
-    let old = load_format(engine.as_ref()).await?;
+    let old = load_own_format(engine.as_ref(), "config").await?;
     let mut wanted = old.decrypted()?;
     let mut diffs = change.apply(&mut wanted)?;
     let encrypts = old.key_encrypted || change.encrypt_secret;

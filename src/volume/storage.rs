@@ -2,6 +2,7 @@
 
 use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_meta::format::Format;
+use juicefs_meta::mirror;
 use juicefs_meta::port::Engine;
 use juicefs_object::{RetryPolicy, Store, StoreSpec, StoreVariables, Traffic};
 use std::sync::Arc;
@@ -35,8 +36,28 @@ pub async fn load_format(engine: &dyn Engine) -> Result<Format> {
         )));
     };
     let format = Format::parse(&text)?;
-    format.check_version()?;
+    if let Err(refusal) = format.check_version()
+        // Mirrors keep other clients away by their setting.
+        && mirror::read(engine, &format).await?.is_none()
+    {
+        return Err(refusal.into());
+    }
     Ok(format)
+}
+
+/// [`load_format`] for `what` changes a volume: not a mirror.
+///
+/// # Errors
+/// [`Error::BadRequest`] for a mirror; as [`load_format`].
+pub(crate) async fn load_own_format(engine: &dyn Engine, what: &str) -> Result<Format> {
+    let format = load_format(engine).await?;
+    match mirror::read(engine, &format).await? {
+        None => Ok(format),
+        Some(record) => Err(Error::BadRequest(format!(
+            "{} is a mirror of {}: `{what}` is for the source, `juicefs mirror` for this database",
+            record.display_name, record.source
+        ))),
+    }
 }
 
 /// The store's own description, secrets opened.

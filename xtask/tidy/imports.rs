@@ -19,11 +19,28 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("volume", &["base", "object", "chunk", "meta", "vfs"]),
     // ADR 4: a mount opens the volume's store as every command does.
     ("mount", &["base", "object", "chunk", "meta", "vfs", "fuse", "volume"]),
+    // Mirrors copy metadata only so far; `chunk`, `object` and `sync` come with data.
+    ("replication", &["base", "meta"]),
     ("k8s", &["base"]),
     // ADR 3: the driver makes its directories in the metadata.
     ("csi", &["base", "meta", "k8s", "mount", "volume"]),
     ("operator", &["base", "k8s", "volume"]),
-    ("cli", &["base", "object", "chunk", "meta", "vfs", "mount", "volume", "k8s", "csi", "operator"]),
+    (
+        "cli",
+        &[
+            "base",
+            "object",
+            "chunk",
+            "meta",
+            "vfs",
+            "mount",
+            "volume",
+            "replication",
+            "k8s",
+            "csi",
+            "operator",
+        ],
+    ),
 ];
 
 /// Crates whose types stop at the door of these members. Dev-dependencies are free.

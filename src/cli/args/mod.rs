@@ -4,6 +4,7 @@ mod csi;
 pub(crate) mod fstab;
 pub(crate) mod go_flags;
 mod kubernetes;
+mod mirror;
 mod mount;
 pub(crate) mod not_yet;
 mod tools;
@@ -13,6 +14,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use csi::CsiCommand;
 pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
+pub(crate) use mirror::{FollowArgs, MirrorCommand};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use tools::{CompactArgs, InfoArgs, RmrArgs, SummaryArgs};
 pub(crate) use volume::{
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     /// Show settings, sessions and usage of a volume
     #[command(after_help = volume::STATUS_EXAMPLES)]
     Status(StatusArgs),
+    /// Read-only copies of a volume that follow it
+    #[command(subcommand, after_help = mirror::MIRROR_EXAMPLES)]
+    Mirror(MirrorCommand),
     /// Mount a volume
     #[command(after_help = mount::MOUNT_EXAMPLES)]
     Mount(MountArgs),

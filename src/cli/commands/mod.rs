@@ -6,6 +6,7 @@ mod csi;
 mod destroy;
 mod format;
 mod kubernetes;
+mod mirror;
 mod mount;
 mod report;
 mod restore;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Status(args) => wait(status::run(args, environment)),
         Command::Gc(args) => wait(report::gc(args, environment)),
         Command::Fsck(args) => wait(report::fsck(args, environment)),
+        Command::Mirror(command) => wait(mirror::run(command, environment)),
         Command::Mount(args) => mount::mount(args, environment),
         Command::Destroy(args) => wait(destroy::run(args, environment)),
         Command::Restore(args) => wait(restore::run(args, environment)),

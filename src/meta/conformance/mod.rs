@@ -9,6 +9,7 @@ pub(crate) mod home;
 mod init;
 mod locks;
 mod log;
+mod mirror;
 mod numbers;
 mod rows;
 mod scans;
@@ -95,6 +96,8 @@ macro_rules! every_engine {
         case!($home, log::lines_are_written_with_their_changes);
         case!($home, log::lines_come_in_pages_and_old_ones_go);
         case!($home, log::numbers_and_jobs_bring_their_lines);
+        case!($home, mirror::rows_of_a_source_are_put_as_they_are_there);
+        case!($home, mirror::rows_and_lines_are_of_one_moment);
         case!($home, sides::a_side_record_is_put_replaced_and_deleted);
         case!($home, sides::a_read_side_record_is_held);
         case!($home, scans::a_large_directory_is_listed_once);

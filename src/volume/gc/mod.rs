@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::format::UUID_KEY;
 use crate::opened::Opened;
 use crate::progress::Progress;
-use crate::storage::{StorageAccess, load_format, open_store};
+use crate::storage::{StorageAccess, load_own_format, open_store};
 
 /// Leaked keys that a report names at most.
 const NAMED_MAX: usize = 100;
@@ -109,7 +109,7 @@ pub async fn gc(
 ) -> Result<GcReport> {
     let mut report = GcReport::default();
     let engine = engines::open(url).await?;
-    let format = load_format(engine.as_ref()).await?;
+    let format = load_own_format(engine.as_ref(), "gc").await?;
     let store = open_store(&format, access).await?;
     // A bucket that is gone must not look like one without objects.
     store.get_if_exists(UUID_KEY).await?;

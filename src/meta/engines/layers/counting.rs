@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 
 use crate::error::Result;
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
-    Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Followed, Get, Got, Item, Job, LogLine, LogPage, MaybeNode,
+    NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 
@@ -89,6 +89,15 @@ impl Engine for Counting {
 
     fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
         self.inner.read_log(after, max)
+    }
+
+    fn follow<'a>(
+        &'a self,
+        after: u64,
+        max: usize,
+        questions: Questions<'a>,
+    ) -> BoxFuture<'a, Result<Followed>> {
+        self.inner.follow(after, max, questions)
     }
 
     fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {

@@ -15,8 +15,8 @@ use juicefs_base::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
-    Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode,
+    NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Time, Usage};
 use tables::Tables;
@@ -104,6 +104,20 @@ impl Engine for MemoryEngine {
 
     fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
         ready(Ok(self.tables.lock().log_page(after, max)))
+    }
+
+    fn follow<'a>(
+        &'a self,
+        after: u64,
+        max: usize,
+        questions: Questions<'a>,
+    ) -> BoxFuture<'a, Result<Followed>> {
+        let tables = self.tables.lock();
+        let page = tables.log_page(after, max);
+        let is_whole = page.lines.last().map_or(after, |(version, _)| *version) >= page.last;
+        let answers = is_whole.then(|| questions(&page.lines).iter().map(|get| tables.answer(get)).collect());
+        drop(tables);
+        ready(Ok(Followed { page, answers }))
     }
 
     fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {

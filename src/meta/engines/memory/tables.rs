@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::lock::{Holder, LockKind, RangeLock};
-use crate::port::{Change, Get, Got, Item, Job, LogLine, LogPage, Receipt, Scan, Sequence, SessionRow};
+use crate::port::{
+    Change, Get, Got, Item, Job, LogLine, LogPage, Mirrored, Receipt, Scan, Sequence, SessionRow,
+};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
 /// All rows. Changed only by [`Tables::apply`], and by what needs no transaction (setting, numbers, jobs).
@@ -203,6 +205,7 @@ impl Tables {
                 self.usage.space += space;
                 self.usage.inodes += inodes;
             }
+            Change::Mirror(row) => self.mirror(row),
             Change::Log(line) => self.log(line, &receipt.slices_after_append),
             other => self.apply_record(other),
         }
@@ -281,6 +284,35 @@ impl Tables {
             }
             // Quotas are not kept here, and the rest is done by `apply`.
             _ => {}
+        }
+    }
+
+    fn mirror(&mut self, row: &Mirrored) {
+        match row {
+            Mirrored::Node { ino, attr: Some(attr) } => {
+                self.nodes.insert(*ino, *attr);
+            }
+            Mirrored::Node { ino, attr: None } => {
+                self.nodes.remove(ino);
+                self.symlinks.remove(ino);
+                self.parents.remove(ino);
+            }
+            Mirrored::Edge { parent, name, edge: Some(edge) } => {
+                self.edges.entry(*parent).or_default().insert(name.clone(), *edge);
+            }
+            Mirrored::Edge { parent, name, edge: None } => self.delete_edge(*parent, name),
+            Mirrored::Slices { ino, indx, slices } if slices.is_empty() => {
+                self.chunks.remove(&(*ino, *indx));
+            }
+            Mirrored::Slices { ino, indx, slices } => {
+                self.chunks.insert((*ino, *indx), slices.clone());
+            }
+            Mirrored::Symlink { ino, target } => {
+                self.symlinks.insert(*ino, target.clone());
+            }
+            Mirrored::Parents { ino, parents } => {
+                self.parents.insert(*ino, parents.iter().copied().collect());
+            }
         }
     }
 

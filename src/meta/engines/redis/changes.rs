@@ -10,7 +10,7 @@ use super::reply::{self, Replies};
 use crate::engines::packed;
 use crate::error::Result;
 use crate::lock::LockKind;
-use crate::port::{Change, Receipt};
+use crate::port::{Change, Mirrored, Receipt};
 use crate::types::{DirStat, Ino, SliceId};
 
 /// Moves the statistics of directories that have some: KEYS are the three hashes, ARGV is
@@ -187,6 +187,7 @@ impl Writes {
                     self.command("HDEL").arg(hash).arg(ino.0);
                 }
             }
+            Change::Mirror(row) => self.write_mirrored(row),
             // The list's length comes with the reply: too late for the line.
             Change::Log(line) => self.lines.push(line.text(&[])),
             Change::PutSide { name, value } => {
@@ -239,6 +240,51 @@ impl Writes {
                 self.command("HDEL").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size));
             }
             other => unreachable!("{other:?} is written by `write`"),
+        }
+    }
+
+    /// Rows of a mirror's source.
+    fn write_mirrored(&mut self, row: &Mirrored) {
+        match row {
+            Mirrored::Node { ino, attr: Some(attr) } => {
+                self.command("SET").arg(keys::node(*ino)).arg(packed::encode_attr(attr));
+            }
+            Mirrored::Node { ino, attr: None } => {
+                let command = self.command("DEL");
+                command.arg(keys::node(*ino)).arg(keys::symlink(*ino));
+                command.arg(keys::xattrs(*ino)).arg(keys::parents(*ino));
+            }
+            Mirrored::Edge { parent, name, edge: Some(edge) } => {
+                let record = packed::encode_edge(*edge);
+                self.command("HSET").arg(keys::directory(*parent)).arg(name.as_bytes()).arg(&record[..]);
+            }
+            Mirrored::Edge { parent, name, edge: None } => {
+                self.command("HDEL").arg(keys::directory(*parent)).arg(name.as_bytes());
+            }
+            Mirrored::Slices { ino, indx, slices } => {
+                let key = keys::chunk(*ino, *indx);
+                self.delete(key.clone());
+                if !slices.is_empty() {
+                    let command = self.command("RPUSH");
+                    command.arg(key);
+                    for slice in slices {
+                        command.arg(&packed::encode_slice(*slice)[..]);
+                    }
+                }
+            }
+            Mirrored::Symlink { ino, target } => {
+                self.command("SET").arg(keys::symlink(*ino)).arg(&target[..]);
+            }
+            Mirrored::Parents { ino, parents } => {
+                self.delete(keys::parents(*ino));
+                if !parents.is_empty() {
+                    let command = self.command("HSET");
+                    command.arg(keys::parents(*ino));
+                    for (parent, count) in parents {
+                        command.arg(parent.0).arg(*count);
+                    }
+                }
+            }
         }
     }
 

@@ -6,10 +6,10 @@ use redis::{Cmd, Pipeline, Value};
 use super::RedisEngine;
 use super::changes::log_commands;
 use super::connect::server_error;
-use super::keys;
 use super::reply::{self, Replies};
+use super::{gets, keys};
 use crate::error::{Error, Result};
-use crate::port::{LogLine, LogPage};
+use crate::port::{FOLLOW_TRIES, Followed, LogLine, LogPage, Questions};
 
 /// The log at one moment.
 struct Extent {
@@ -77,7 +77,7 @@ impl RedisEngine {
         let index = wanted - first;
         let mut commands = Self::extent_commands();
         let mut range = redis::cmd("LRANGE");
-        range.arg(keys::LOG).arg(index).arg(index.saturating_add(max as u64 - 1));
+        range.arg(keys::LOG).arg(index).arg(index.saturating_add(max as u64 - 1).min(i64::MAX as u64));
         commands.push(range);
         let answers = self.at_once(commands).await?;
         let mut replies = Replies::new(&self.endpoint, answers);
@@ -87,6 +87,49 @@ impl RedisEngine {
             lines.push((version, reply::some_bytes(line)?.into()));
         }
         Ok(LogPage { lines, first, last })
+    }
+
+    /// Rows and new lines come in one transaction, again and again until the lines that came with the rows ask for no
+    /// other rows.
+    pub(super) async fn follow_log(
+        &self,
+        after: u64,
+        max: usize,
+        questions: Questions<'_>,
+    ) -> Result<Followed> {
+        let mut page = self.log_page(after, max).await?;
+        for _ in 0..FOLLOW_TRIES {
+            let end = page.lines.last().map_or(after, |(version, _)| *version);
+            if page.last > end || page.first > after.saturating_add(1) {
+                return Ok(Followed { page, answers: None });
+            }
+            let gets = questions(&page.lines);
+            let asked = gets::Questions::new(&gets);
+            let mut commands = Self::extent_commands();
+            let mut range = redis::cmd("LRANGE");
+            let index = end + 1 - page.first;
+            range.arg(keys::LOG).arg(index).arg(-1);
+            commands.push(range);
+            commands.extend(asked.commands.iter().cloned());
+            let answers = self.at_once(commands).await?;
+            let mut replies = Replies::new(&self.endpoint, answers);
+            let Extent { first, last } = self.extent(&mut replies)?;
+            let lines = replies.array()?;
+            if first != page.first {
+                // Trimmed meanwhile: these are lines from further on.
+                page = self.log_page(after, max).await?;
+                continue;
+            }
+            for (version, line) in (first + index..).zip(lines) {
+                page.lines.push((version, reply::some_bytes(line)?.into()));
+            }
+            page.last = last;
+            let answers = asked.answers(&mut replies)?;
+            if questions(&page.lines) == gets {
+                return Ok(Followed { page, answers: Some(answers) });
+            }
+        }
+        Err(Error::Conflict)
     }
 
     /// The list loses its head only as far as it still has these lines: a script is not needed, two that trim at once

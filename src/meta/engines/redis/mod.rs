@@ -28,8 +28,8 @@ use tokio::runtime::Handle;
 
 use crate::error::{Result, or_damage};
 use crate::port::{
-    Attempt, Engine, EngineLimits, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode, NewVolume, Scan,
-    Sequence,
+    Attempt, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode,
+    NewVolume, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::RedisUrl;
@@ -226,6 +226,15 @@ impl Engine for RedisEngine {
 
     fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
         inside(&self.home, self.log_page(after, max))
+    }
+
+    fn follow<'a>(
+        &'a self,
+        after: u64,
+        max: usize,
+        questions: crate::port::Questions<'a>,
+    ) -> BoxFuture<'a, Result<Followed>> {
+        inside(&self.home, self.follow_log(after, max, questions))
     }
 
     fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {

@@ -104,6 +104,7 @@ impl Plan {
                 *id,
                 *deleted_at
             )),
+            Change::Mirror(row) => self.mirror(row),
             Change::Log(line) => self.steps.push(Step::Log(line.clone())),
             Change::PutSide { name, value } => {
                 self.any(statement!(SIDE_TABLE));

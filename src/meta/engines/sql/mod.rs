@@ -6,6 +6,7 @@
 
 mod changes;
 mod gets;
+mod mirror;
 mod rows;
 mod scan;
 

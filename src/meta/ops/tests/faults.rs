@@ -13,8 +13,8 @@ use juicefs_base::sync::Mutex;
 use super::{Volume, mount, name, root};
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
-    Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, Followed, Get, Got, Item, Job, LogLine, LogPage, MaybeNode,
+    NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::request::NewNode;
 use crate::types::{Attr, DirStat, Ino, Usage};
@@ -111,6 +111,15 @@ impl Engine for Failing {
 
     fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
         self.inner.read_log(after, max)
+    }
+
+    fn follow<'a>(
+        &'a self,
+        after: u64,
+        max: usize,
+        questions: Questions<'a>,
+    ) -> BoxFuture<'a, Result<Followed>> {
+        self.inner.follow(after, max, questions)
     }
 
     fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {

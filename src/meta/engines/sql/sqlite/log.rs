@@ -5,10 +5,11 @@ use bytes::Bytes;
 use rusqlite::OptionalExtension;
 
 use super::connection::Conn;
+use super::execute;
 use crate::engines::sql::rows::Row;
 use crate::engines::sql::statement::int;
 use crate::error::Result;
-use crate::port::LogPage;
+use crate::port::{Get, Got, LogPage};
 
 /// Must run inside a write transaction.
 pub(super) fn append(conn: &Conn, line: &str) -> Result<()> {
@@ -21,6 +22,23 @@ pub(super) fn page(conn: &Conn, after: u64, max: usize) -> Result<LogPage> {
     let page = page_of_snapshot(conn, after, max);
     conn.run("COMMIT")?;
     page
+}
+
+/// The page and the rows from one snapshot.
+pub(super) fn page_and_rows(
+    conn: &Conn,
+    after: u64,
+    max: usize,
+    gets: &[Get],
+) -> Result<(LogPage, Vec<Got>)> {
+    conn.run("BEGIN")?;
+    let page = page_of_snapshot(conn, after, max);
+    let answers = page.and_then(|page| {
+        let answers = gets.iter().map(|get| execute::answer(conn, get)).collect::<Result<_>>()?;
+        Ok((page, answers))
+    });
+    conn.run("COMMIT")?;
+    answers
 }
 
 fn page_of_snapshot(conn: &Conn, after: u64, max: usize) -> Result<LogPage> {

@@ -26,8 +26,8 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode, NewVolume,
-    Receipt, Scan, Sequence,
+    Attempt, Change, Engine, EngineLimits, FOLLOW_TRIES, Followed, Get, Got, Hold, Item, Job, LogLine,
+    LogPage, MaybeNode, NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::SqliteUrl;
@@ -167,6 +167,34 @@ impl Engine for SqliteEngine {
 
     fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>> {
         Box::pin(self.readers.long(move |slot| log::page(slot.get(false)?, after, max)))
+    }
+
+    fn follow<'a>(
+        &'a self,
+        after: u64,
+        max: usize,
+        questions: Questions<'a>,
+    ) -> BoxFuture<'a, Result<Followed>> {
+        Box::pin(async move {
+            let mut gets = Vec::new();
+            for _ in 0..FOLLOW_TRIES {
+                let (asked, page, answers) = self
+                    .readers
+                    .long(move |slot| {
+                        let (page, answers) = log::page_and_rows(slot.get(false)?, after, max, &gets)?;
+                        Ok((gets, page, answers))
+                    })
+                    .await?;
+                if page.lines.last().map_or(after, |(version, _)| *version) < page.last {
+                    return Ok(Followed { page, answers: None });
+                }
+                gets = questions(&page.lines);
+                if gets == asked {
+                    return Ok(Followed { page, answers: Some(answers) });
+                }
+            }
+            Err(Error::Conflict)
+        })
     }
 
     fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>> {

@@ -4,6 +4,10 @@
 //! flush on its wire, so `reads + 1` is the price of an operation on every engine. Engines know bytes and
 //! transactions, nothing else: no POSIX rule is decided below this line.
 
+mod change;
+
+pub use change::{Change, Mirrored};
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -127,268 +131,17 @@ pub struct SessionRow {
     pub info: Bytes,
 }
 
-/// Every effect a transaction may have, said as intent rather than as bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    InsertNode {
-        ino: Ino,
-        attr: Attr,
-    },
-    /// Both values travel: packed engines write `now`, SQL writes what differs, `nlink` of directories as a
-    /// delta. No row hit = `Conflict`.
-    UpdateNode {
-        ino: Ino,
-        was: Attr,
-        now: Attr,
-    },
-    DeleteNode {
-        ino: Ino,
-    },
-    /// A name that exists by now is `Conflict`.
-    InsertEdge {
-        parent: Ino,
-        name: Name,
-        edge: Edge,
-    },
-    /// Replaces what the name holds (exchange and rename over a name).
-    UpdateEdge {
-        parent: Ino,
-        name: Name,
-        was: Edge,
-        now: Edge,
-    },
-    /// Deletes by full identity; anything else under the name by now is `Conflict`.
-    DeleteEdge {
-        parent: Ino,
-        name: Name,
-        was: Edge,
-    },
-    /// No-op on SQL, where edges are the parents.
-    AddParentRef {
-        ino: Ino,
-        parent: Ino,
-        delta: i64,
-    },
-    /// Forgets all parents of a hard-linked file whose node goes away; no-op on SQL.
-    DeleteParentRefs {
-        ino: Ino,
-    },
-    InsertSymlink {
-        ino: Ino,
-        target: Bytes,
-    },
-    DeleteSymlink {
-        ino: Ino,
-    },
-    /// Creates or replaces an extended attribute.
-    SetXattr {
-        ino: Ino,
-        name: Bytes,
-        value: Bytes,
-    },
-    DeleteXattr {
-        ino: Ino,
-        name: Bytes,
-    },
-    /// All extended attributes of a node that goes away.
-    DeleteXattrs {
-        ino: Ino,
-    },
-    /// Appends one record to a chunk's list. `only_existing`: a chunk without a list stays without.
-    AppendSlice {
-        ino: Ino,
-        indx: u32,
-        slice: Slice,
-        only_existing: bool,
-    },
-    /// Removes a chunk's list whose content was read with `Guard`; its references are released apart.
-    DeleteChunk {
-        ino: Ino,
-        indx: u32,
-    },
-    /// Puts `now` in the place of a list's first records, which must still be exactly `was` (else `Conflict`); what
-    /// was appended behind them stays. The list was read with `Update`. References move apart.
-    ReplaceSlices {
-        ino: Ino,
-        indx: u32,
-        was: Vec<Slice>,
-        now: Vec<Slice>,
-    },
-    /// What a compaction took out of a list while trash is on, keyed by the slice it made: one pair for each record,
-    /// and each is one reference to release later.
-    InsertDelayedSlices {
-        id: SliceId,
-        deleted_at: i64,
-        slices: Vec<(SliceId, u32)>,
-    },
-    /// Forgets what was read as `Get::DelayedSlices`; its references are released apart.
-    DeleteDelayedSlices {
-        id: SliceId,
-        deleted_at: i64,
-    },
-    /// First reference to a new slice: a row of 1 on SQL, nothing elsewhere.
-    TrackSlice {
-        id: SliceId,
-        size: u32,
-    },
-    /// One reference more to a slice that a held list refers to.
-    ShareSlice {
-        id: SliceId,
-        size: u32,
-    },
-    /// One reference less; slices without references come back in [`Receipt::slices_freed`].
-    ReleaseSlice {
-        id: SliceId,
-        size: u32,
-    },
-    /// The objects of a freed slice are gone: its reference row goes too.
-    ForgetSlice {
-        id: SliceId,
-        size: u32,
-    },
-    /// Volume counters. Redis moves them in the transaction; engines of the format's other families add them
-    /// up and write them in [`Engine::flush`].
-    AddUsage {
-        space: i64,
-        inodes: i64,
-    },
-    /// A fresh directory's zero statistics.
-    InsertDirStat {
-        ino: Ino,
-    },
-    /// A removed directory's statistics, quota and quota usage.
-    DeleteDirRecords {
-        ino: Ino,
-    },
-    /// The quota and quota usage only, of a directory that moves to the trash.
-    DeleteDirQuota {
-        ino: Ino,
-    },
-    /// Moves existing statistics; missing ones stay missing.
-    AddDirStat {
-        ino: Ino,
-        delta: DirStat,
-    },
-    SetDirStat {
-        ino: Ino,
-        stat: DirStat,
-    },
-    InsertSustained {
-        sid: u64,
-        ino: Ino,
-    },
-    DeleteSustained {
-        sid: u64,
-        ino: Ino,
-    },
-    /// `length` is the attr's at removal; `deleted_at` unix seconds.
-    InsertDeletedFile {
-        ino: Ino,
-        length: u64,
-        deleted_at: i64,
-    },
-    DeleteDeletedFile {
-        ino: Ino,
-        length: u64,
-    },
-    /// Creates or refreshes; `info` is written only when the row is new.
-    PutSession {
-        sid: u64,
-        expires_at: i64,
-        info: Bytes,
-    },
-    DeleteSession {
-        sid: u64,
-    },
-    SetFlock {
-        ino: Ino,
-        holder: Holder,
-        kind: LockKind,
-    },
-    /// `is_last`: no other holder of this session has a BSD lock on the file (Redis counts files per session).
-    DeleteFlock {
-        ino: Ino,
-        holder: Holder,
-        is_last: bool,
-    },
-    /// All POSIX locks of a holder on a file; never empty.
-    SetRangeLocks {
-        ino: Ino,
-        holder: Holder,
-        locks: Vec<RangeLock>,
-    },
-    DeleteRangeLocks {
-        ino: Ino,
-        holder: Holder,
-        is_last: bool,
-    },
-    /// All lock records of one session that ends or went stale.
-    DeleteLocks {
-        sid: u64,
-    },
-    /// A line at the end of the change log.
-    Log(LogLine),
-    /// A record of our own that stock clients leave alone (decisions 21); replaces what the name holds.
-    PutSide {
-        name: String,
-        value: Bytes,
-    },
-    DeleteSide {
-        name: String,
-    },
+/// A volume's rows as they are at a version of its change log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// Lines after the version asked from; the last one's version is the one that the rows are of.
+    pub page: LogPage,
+    /// Answers to the questions that these lines raise; `None` when there are more lines than were asked for.
+    pub answers: Option<Vec<Got>>,
 }
 
-impl Change {
-    /// Whether followers of the change log copy what this changes, so that a line must tell of it.
-    #[must_use]
-    pub fn is_followed(&self) -> bool {
-        match self {
-            Self::InsertNode { .. }
-            | Self::UpdateNode { .. }
-            | Self::DeleteNode { .. }
-            | Self::InsertEdge { .. }
-            | Self::UpdateEdge { .. }
-            | Self::DeleteEdge { .. }
-            | Self::AddParentRef { .. }
-            | Self::DeleteParentRefs { .. }
-            | Self::InsertSymlink { .. }
-            | Self::DeleteSymlink { .. }
-            | Self::SetXattr { .. }
-            | Self::DeleteXattr { .. }
-            | Self::DeleteXattrs { .. }
-            | Self::AppendSlice { .. }
-            | Self::DeleteChunk { .. }
-            | Self::ReplaceSlices { .. }
-            | Self::InsertDelayedSlices { .. }
-            | Self::DeleteDelayedSlices { .. }
-            | Self::TrackSlice { .. }
-            | Self::ShareSlice { .. }
-            | Self::ReleaseSlice { .. }
-            | Self::ForgetSlice { .. }
-            | Self::SetDirStat { .. } => true,
-            // Sums, sessions and what follows from told changes.
-            Self::AddUsage { .. }
-            | Self::InsertDirStat { .. }
-            | Self::DeleteDirRecords { .. }
-            | Self::DeleteDirQuota { .. }
-            | Self::AddDirStat { .. }
-            | Self::InsertSustained { .. }
-            | Self::DeleteSustained { .. }
-            | Self::InsertDeletedFile { .. }
-            | Self::DeleteDeletedFile { .. }
-            | Self::PutSession { .. }
-            | Self::DeleteSession { .. }
-            | Self::DeleteLocks { .. }
-            | Self::SetFlock { .. }
-            | Self::DeleteFlock { .. }
-            | Self::SetRangeLocks { .. }
-            | Self::DeleteRangeLocks { .. }
-            | Self::Log(_)
-            | Self::PutSide { .. }
-            | Self::DeleteSide { .. } => false,
-        }
-    }
-}
+/// The questions that lines of a change log raise. More lines never raise fewer questions.
+pub type Questions<'a> = &'a (dyn Fn(&[(u64, Bytes)]) -> Vec<Get> + Send + Sync);
 
 /// A line of the change log (format 7.7), written with the changes that it tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -524,6 +277,9 @@ pub enum Item {
     },
 }
 
+/// How often [`Engine::follow`] looks for a quiet moment.
+pub const FOLLOW_TRIES: u32 = 100;
+
 /// What an engine can do; callers ask, never guess by name.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineLimits {
@@ -594,6 +350,36 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Up to `max` lines of the change log after the version `after`, never past one that may still appear below.
     fn read_log(&self, after: u64, max: usize) -> BoxFuture<'_, Result<LogPage>>;
+
+    /// All lines after `after` (not more than `max`), and the rows they raise questions about, as they are at the
+    /// version of the last line. The default reads again until nobody has changed anything meanwhile; engines with
+    /// snapshots do it at once.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`](crate::Error::Conflict) when there was no quiet moment.
+    fn follow<'a>(
+        &'a self,
+        after: u64,
+        max: usize,
+        questions: Questions<'a>,
+    ) -> BoxFuture<'a, Result<Followed>> {
+        Box::pin(async move {
+            let mut page = self.read_log(after, max).await?;
+            for _ in 0..FOLLOW_TRIES {
+                let end = page.lines.last().map_or(after, |(version, _)| *version);
+                if page.last > end {
+                    return Ok(Followed { page, answers: None });
+                }
+                let answers = self.read(&questions(&page.lines)).await?;
+                let later = self.read_log(after, max).await?;
+                if later.last == page.last {
+                    return Ok(Followed { page, answers: Some(answers) });
+                }
+                page = later;
+            }
+            Err(crate::Error::Conflict)
+        })
+    }
 
     /// Removes the lines up to a version, that one included; later versions keep their numbers.
     fn trim_log(&self, upto: u64) -> BoxFuture<'_, Result<()>>;

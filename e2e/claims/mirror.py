@@ -1,0 +1,132 @@
+"""A mirror follows its source by the change log while both clients write there: at rest it is equal, its mount shows the
+same bytes a moment later and takes no change, and a follower that is killed goes on where its last batch ended."""
+import json, os, random, signal, subprocess, threading, time
+from volume import OURS, PEER, Volume, errno_of, read, run, until, write
+
+
+class Mirror:
+    def __init__(self, world, source, engine):
+        # Borrows the folder and the database of a volume that is never made.
+        self.source, self.at = source, Volume.__new__(Volume)
+        world.used += 1
+        own = os.path.join(world.folder, f"v{world.used}")
+        os.mkdir(own)
+        self.at.__dict__.update(world=world, folder=own, engine=engine, mounts=0, number=world.used, name=source.name)
+        self.at.meta = f"sqlite3://{own}/meta.db" if engine == "sqlite" else world.redis.url(world.used)
+        self.process = None
+
+    def create(self):
+        run(OURS, "config", self.source.meta, "--changelog", "--yes", check=True)
+        run(OURS, "mirror", "create", self.source.meta, self.at.meta, "--name", f"near{self.at.number}", check=True)
+
+    def follow(self):
+        self.log = os.path.join(self.at.folder, "follower.log")
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([OURS, "mirror", "run", self.at.meta], stdout=log, stderr=log)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def status(self):
+        r = subprocess.run([OURS, "mirror", "status", self.at.meta], capture_output=True, text=True, check=True)
+        return json.loads(r.stdout)
+
+    def caught_up(self):
+        s = self.status()
+        return s["State"] == "following" and s["VersionsBehind"] == 0
+
+    def tail(self):
+        return read(self.log).decode(errors="replace")[-800:]
+
+
+def storm(seed, where, steps):
+    """No second name for a symlink: the peer counts such ones wrong."""
+    chance = random.Random(seed)
+    for step in range(steps):
+        one, two = (f"{where}/{chance.choice('abc')}/n{chance.randrange(8)}" for _ in range(2))
+        try:
+            chance.choice([lambda: write(one, os.urandom(chance.randrange(1, 20000)), offset=chance.randrange(9000)), lambda: os.mkdir(one), lambda: os.unlink(one), lambda: os.rmdir(one),
+                           lambda: os.rename(one, two), lambda: os.path.islink(one) or os.link(one, two), lambda: os.truncate(one, chance.randrange(30000)), lambda: os.chmod(one, chance.randrange(0o700, 0o777)),
+                           lambda: os.symlink("some/target", one)])()
+        except OSError:
+            pass  # somebody else was there first
+
+
+def followed(world, source, engine):
+    mirror = Mirror(world, source, engine)
+    mirror.create()
+    wheres = [source.mount(binary, "--heartbeat", "2") for binary in (OURS, PEER)]
+    for name in "abc":
+        os.mkdir(f"{wheres[0]}/{name}")
+    write(f"{wheres[0]}/a/before", b"b" * 100_000)
+    code, text, where = mirror.at.try_mount(OURS)
+    assert code and "still being copied" in text, text
+    mirror.follow()
+    try:
+        until("the mirror follows", mirror.caught_up, 30)
+        threads = [threading.Thread(target=storm, args=(n, where, 150)) for n, where in enumerate(wheres * 2)]
+        [t.start() for t in threads]
+        while any(t.is_alive() for t in threads):
+            time.sleep(random.uniform(0.2, 1))
+            mirror.kill(), mirror.follow()
+        [t.join() for t in threads]
+        until(f"the mirror has caught up: {mirror.tail()}", mirror.caught_up, 30)
+        run(OURS, "mirror", "check", mirror.at.meta, check=True)
+        code, text, near = mirror.at.try_mount(OURS, "--attr-cache", "0", "--entry-cache", "0", "--dir-entry-cache", "0")
+        assert code == 0 and "is a mirror of" in text, text
+        same_bytes(wheres[0], near)
+        lags(wheres, near)
+        refused(mirror, near)
+        mirror.at.umount(near)
+        run(OURS, "mirror", "drop", mirror.at.meta, check=True)
+        assert mirror.process.wait(20) == 0, mirror.tail()
+    finally:
+        if mirror.process.poll() is None:
+            mirror.kill()
+    for where in wheres:
+        source.umount(where)
+    source.judge()
+
+
+def same_bytes(there, here):
+    names = {}
+    for top in (there, here):
+        names[top] = {}
+        for at, directories, files in os.walk(top):
+            for name in files:
+                path = os.path.join(at, name)
+                if name not in (".stats", ".config", ".accesslog", ".control") and not name.startswith(".juicefs"):
+                    names[top][os.path.relpath(path, top)] = os.readlink(path) if os.path.islink(path) else read(path)
+    assert names[there] == names[here], f"{set(names[there]) ^ set(names[here])}"
+
+
+def lags(wheres, near):
+    lags = []
+    for number in range(30):
+        write(f"{wheres[number % 2]}/lag{number}", b"%d" % number)
+        begun = time.monotonic()
+        while read(f"{near}/lag{number}") != b"%d" % number:
+            assert time.monotonic() - begun < 10, "it never comes"
+            time.sleep(0.002)
+        lags.append(time.monotonic() - begun)
+    lags.sort()
+    print(f"      lag: median {lags[15] * 1e3:.0f} ms, most {lags[-1] * 1e3:.0f} ms", flush=True)
+
+
+def refused(mirror, near):
+    for outcome in (errno_of(write, f"{near}/new", b""), errno_of(os.unlink, f"{near}/a/before"), errno_of(os.mkdir, f"{near}/e"), errno_of(os.rename, f"{near}/a", f"{near}/z"),
+                    errno_of(os.chmod, f"{near}/a", 0o700), errno_of(os.symlink, "t", f"{near}/s"), errno_of(os.truncate, f"{near}/lag1", 0)):
+        assert outcome == "EROFS", outcome
+    for words in (("config", mirror.at.meta, "--trash-days", "2", "--yes"), ("gc", mirror.at.meta)):
+        code, text = run(OURS, *words)
+        assert code and "is a mirror of" in text, text
+    code, text = run(PEER, "mount", "-d", "--no-usage-report", mirror.at.meta, f"{mirror.at.folder}/m1")
+    assert code and "version" in text, f"a stock client mounts a mirror: {text}"
+    assert not mirror.at.sessions(), "a mirror's mount writes no session"
+
+
+def claims(world):
+    for source, engine in (("sqlite", "sqlite"), ("redis", "sqlite"), ("redis", "redis")):
+        volume = world.volume(source, store="file")
+        yield f"{source} to {engine}: a mirror follows, also killed", lambda v=volume, e=engine: followed(world, v, e)

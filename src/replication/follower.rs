@@ -1,0 +1,219 @@
+//! The follower: one step after the other, each whole or not at all. It keeps no state of its own that matters: what
+//! is applied is in the mirror's record.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use juicefs_meta::change_log::time_of;
+use juicefs_meta::mirror::{self, MirrorRecord, NO_CLIENT, State};
+use juicefs_meta::port::{Change, Engine};
+use juicefs_meta::{Format, Usage};
+
+use crate::apply::{commit, rows};
+use crate::dirty::Dirty;
+use crate::error::{Error, Result};
+use crate::reconcile::{self, copy_subtree};
+
+/// Lines that one batch may hold; more of them are a backlog.
+const LINES_MAX: usize = 500;
+/// Before the next look at a log that had nothing new.
+const IDLE: Duration = Duration::from_millis(20);
+const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at the source's setting and its usage, which no line tells.
+const SETTING_PERIOD: Duration = Duration::from_secs(3);
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing has happened at the source.
+    Idle,
+    Applied,
+    /// The mirror was dropped.
+    Dropped,
+}
+
+/// Follows one source into one mirror.
+pub struct Follower {
+    source: Arc<dyn Engine>,
+    mirror: Arc<dyn Engine>,
+    setting_seen: Option<Instant>,
+}
+
+impl Follower {
+    /// # Errors
+    /// [`Error::NoMirror`], [`Error::OtherVolume`]; as the engines'.
+    pub async fn new(source: Arc<dyn Engine>, mirror: Arc<dyn Engine>) -> Result<Self> {
+        let follower = Self { source, mirror, setting_seen: None };
+        follower.record().await?;
+        Ok(follower)
+    }
+
+    /// The mirror's record as it is now.
+    ///
+    /// # Errors
+    /// [`Error::NoMirror`]; as the engine's.
+    pub async fn record(&self) -> Result<MirrorRecord> {
+        let text = self.mirror.setting().await?.ok_or(Error::NoMirror)?;
+        mirror::read(&*self.mirror, &Format::parse(&text)?).await?.ok_or(Error::NoMirror)
+    }
+
+    /// Follows until the mirror is dropped. What may pass by itself is waited for and said once.
+    ///
+    /// # Errors
+    /// What does not pass: another volume at the source, no mirror any more, a refusal of an engine.
+    pub async fn run(&mut self) -> Result<()> {
+        let mut is_failing = false;
+        loop {
+            let error = match self.step().await {
+                Ok(Turn::Dropped) => return Ok(()),
+                Ok(turn) => {
+                    if std::mem::take(&mut is_failing) {
+                        tracing::info!("the source is followed again");
+                    }
+                    if turn == Turn::Idle {
+                        tokio::time::sleep(IDLE).await;
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let pause = match &error {
+                Error::Overtaken | Error::Meta(juicefs_meta::Error::Conflict) => IDLE,
+                Error::Meta(cause)
+                    if cause.may_retry() || matches!(cause, juicefs_meta::Error::InDoubt(_)) =>
+                {
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "the source can't be followed at the moment");
+                    }
+                    OUTAGE_PAUSE
+                }
+                _ => return Err(error),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    /// As the engines'; whatever may be retried was not applied.
+    pub async fn step(&mut self) -> Result<Turn> {
+        let record = self.record().await?;
+        match record.state {
+            State::Dropped => return Ok(Turn::Dropped),
+            State::Copying => return self.copy_all(record).await,
+            State::CatchingUp | State::Following => {}
+        }
+        self.look_at_setting(&record).await?;
+        let questions = |lines: &[(u64, Bytes)]| Dirty::of(lines).questions();
+        let followed = self.source.follow(record.cursor, LINES_MAX, &questions).await?;
+        let page = followed.page;
+        if page.first > record.cursor.saturating_add(1) || page.last < record.cursor {
+            tracing::warn!(
+                cursor = record.cursor,
+                first = page.first,
+                last = page.last,
+                "the source does not keep what the mirror has yet to see: everything is compared"
+            );
+            let copying = MirrorRecord { state: State::Copying, ..record.clone() };
+            commit(&*self.mirror, &record, &copying, Vec::new()).await?;
+            return Ok(Turn::Applied);
+        }
+        let Some((version, line)) = page.lines.last() else { return Ok(Turn::Idle) };
+        let dirty = Dirty::of(&page.lines);
+        if dirty.is_unknown {
+            let copying = MirrorRecord { state: State::Copying, ..record.clone() };
+            commit(&*self.mirror, &record, &copying, Vec::new()).await?;
+            return Ok(Turn::Applied);
+        }
+        for ino in &dirty.subtrees {
+            copy_subtree(&*self.source, &*self.mirror, &record, *ino).await?;
+        }
+        let gets = dirty.questions();
+        let (answers, state) = match followed.answers {
+            Some(answers) => (answers, State::Following),
+            // Newer than the cursor at times; the lines that made them so are yet to come.
+            None => (self.source.read(&gets).await?, State::CatchingUp),
+        };
+        let cursor_ms =
+            time_of(line).map_or(record.cursor_ms, |at| at.sec * 1000 + i64::from(at.nsec / 1_000_000));
+        let now = MirrorRecord { state, cursor: *version, cursor_ms, ..record.clone() };
+        self.apply(record, now, rows(&gets, answers)).await?;
+        Ok(Turn::Applied)
+    }
+
+    /// In one transaction where it fits; the parts before the last are of no version, which the record says.
+    async fn apply(&self, mut was: MirrorRecord, now: MirrorRecord, mut changes: Vec<Change>) -> Result<()> {
+        let at_once = self.mirror.limits().changes_max / 4;
+        while changes.len() > at_once {
+            let rest = changes.split_off(at_once);
+            let part = MirrorRecord { state: State::CatchingUp, ..was.clone() };
+            commit(&*self.mirror, &was, &part, changes).await?;
+            (was, changes) = (part, rest);
+        }
+        commit(&*self.mirror, &was, &now, changes).await
+    }
+
+    /// Everything, compared with what is there: for the first time, or when history was lost.
+    async fn copy_all(&mut self, record: MirrorRecord) -> Result<Turn> {
+        self.look_at_setting(&record).await?;
+        let cursor = self.source.read_log(0, 0).await?.last;
+        tracing::info!(cursor, "copying the whole volume {}", record.display_name);
+        let rows = reconcile::copy(&*self.source, &*self.mirror, &record).await?;
+        let now = MirrorRecord { state: State::CatchingUp, cursor, ..record.clone() };
+        commit(&*self.mirror, &record, &now, Vec::new()).await?;
+        tracing::info!(rows, "copied; following the change log from version {cursor}");
+        Ok(Turn::Applied)
+    }
+
+    /// Settings and usage are told by no line.
+    async fn look_at_setting(&mut self, record: &MirrorRecord) -> Result<()> {
+        if self.setting_seen.is_some_and(|at| at.elapsed() < SETTING_PERIOD) {
+            return Ok(());
+        }
+        let Some(text) = self.source.setting().await? else {
+            return Err(Error::OtherVolume { wanted: record.source_uuid.clone(), found: "none".to_owned() });
+        };
+        let source = Format::parse(&text)?;
+        if source.uuid != record.source_uuid {
+            return Err(Error::OtherVolume { wanted: record.source_uuid.clone(), found: source.uuid });
+        }
+        if !source.change_log {
+            tracing::error!(
+                "the source keeps no change log any more: `juicefs config SOURCE --changelog`, then the mirror compares everything"
+            );
+        }
+        let known = self.mirror.setting().await?.ok_or(Error::NoMirror)?;
+        let wanted = mirrored_setting(&source, &Format::parse(&known)?);
+        if wanted.to_text() != known {
+            self.mirror.update_setting(&wanted.to_text(), None, false).await?;
+        }
+        let (there, here) = (self.source.usage().await?, self.mirror.usage().await?);
+        if there != here {
+            let Usage { space, inodes } = there;
+            let change = Change::AddUsage { space: space - here.space, inodes: inodes - here.inodes };
+            commit(&*self.mirror, record, record, vec![change]).await?;
+            self.mirror.flush().await?;
+        }
+        self.setting_seen = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// The source's setting with what is the mirror's own: where its data is, and that stock clients stay away.
+pub(crate) fn mirrored_setting(source: &Format, own: &Format) -> Format {
+    Format {
+        storage: own.storage.clone(),
+        bucket: own.bucket.clone(),
+        access_key: own.access_key.clone(),
+        secret_key: own.secret_key.clone(),
+        session_token: own.session_token.clone(),
+        key_encrypted: own.key_encrypted,
+        encrypt_key: own.encrypt_key.clone(),
+        meta_version: own.meta_version,
+        change_log: false,
+        min_client_version: NO_CLIENT.to_owned(),
+        ..source.clone()
+    }
+}

@@ -1,0 +1,19 @@
+//! Mirrors: another database that follows a volume by its change log.
+//!
+//! A follower takes the log as a list of inodes and names that changed and copies their state (decisions 11), each
+//! batch in one transaction with the cursor. So a mirror is always equal to its source at some version, whatever
+//! happens to the follower.
+
+mod apply;
+mod create;
+mod dirty;
+mod error;
+mod follower;
+mod reconcile;
+mod status;
+
+pub use create::{NewMirror, create, drop_mirror};
+pub use error::{Error, Result};
+pub use follower::{Follower, Turn};
+pub use reconcile::{Difference, check};
+pub use status::{MirrorStatus, status};
