@@ -1,7 +1,7 @@
 #!/bin/bash
 # e2e/suites.sh [sqlite] [redis]: suites that nobody here wrote, on fresh mounts, the engines side by side; both fscks
 # and the audit close each. pjdfstest runs twice: with pauses that a clock of 10 ms would pass, and with ones that only
-# exact times pass. What it may fail in and what it may skip are lists, in e2e/suites; anything else, more or less, fails.
+# exact times pass; multiclient asks two mounts what a shared file system promises. What they may fail in and what it may skip are lists, in e2e/suites; anything else, more or less, fails.
 set -u
 here=$(dirname "$(realpath "$0")")
 cache=${JUICEFS_E2E_CACHE:-$HOME/.cache/juicefs-e2e}
@@ -33,6 +33,14 @@ pjdfstest() { # NAPTIME
         just_those skipped "$here/suites/skipped-pjdfstest.txt" "$out/pjdfstest-rs.log" &&
         tail -n 1 "$out/pjdfstest-rs.log" && grep -q '^Summary: .* 398 total' "$out/pjdfstest-rs.log"
 }
+# Two mounts at once: fails in nothing but what a list names, and leaves no case out.
+multiclient() {
+    local out=$w/mc-out
+    OUTDIR=$out "$here/suites/multiclient.sh" "$jfs" "$meta" "$w/mc"
+    local others=$(sort "$out/multiclient.failed" | comm -23 - <(grep -v '^#' "$here/suites/known-multiclient.txt" | sort))
+    [ -z "$others" ] || { echo "failed beyond the list: $others"; return 1; }
+    grep -c -e '^ok ' -e '^FAIL ' "$out/multiclient.log" | grep -qx 29 && echo "29 cases, $(wc -l <"$out/multiclient.failed") of the list failed"
+}
 on() { # ENGINE
     engine=$1 w=$work/$1 mnt=$work/$1/m redis_pid=
     mkdir -p "$mnt"
@@ -55,6 +63,7 @@ on() { # ENGINE
     judge pjdfstest-exact pjdfstest 0.02
     judge fsx env OUTDIR="$w/fsx" "$here/suites/fsx-rs.sh" "$mnt" "$cache/bin/fsx" "${FSX_OPS:-3000}" "${FSX_SEEDS:-1 2 3}"
     judge umount "$jfs" umount "$mnt"
+    judge multiclient multiclient
     judge fsck "$jfs" fsck "$meta"
     judge peer-fsck "$peer" fsck "$meta" --path / --recursive --sync-dir-stat
     # On Redis a file that was cut and then deleted leaves the lists behind its end, the peer's as well as ours; its gc
@@ -68,4 +77,4 @@ done
 wait
 passed=$(cat "$work"/*.said | grep -c '^ok ') failed=$(cat "$work"/*.said | grep -c '^FAIL ')
 echo "$passed passed, $failed failed"
-[ "$failed" = 0 ] && [ "$passed" = $((10 * $(wc -w <<<"${*:-sqlite redis}"))) ]
+[ "$failed" = 0 ] && [ "$passed" = $((11 * $(wc -w <<<"${*:-sqlite redis}"))) ]

@@ -72,22 +72,30 @@ def close_to_open(volume):
 
 
 def sessions(volume, killed, survivor, seconds):
-    """A mount that died holding a file without a name: the other client ends its session and the file goes."""
+    """A mount that died holding a file without a name and locks: the other client ends its session, the file goes, and
+    whoever waits gets the locks, not before."""
     dead, alive = volume.mount(killed, "--heartbeat", "1"), volume.mount(survivor, "--heartbeat", "1")
     write(f"{alive}/stays", b"stays")
     before = volume.sessions()
     fd = os.open(f"{dead}/f", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"x" * 100_000), os.fsync(fd), os.unlink(f"{dead}/f")
+    holder, other = os.open(f"{dead}/stays", os.O_RDWR), os.open(f"{alive}/stays", os.O_RDWR)
+    locks = [lambda fd: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB), lambda fd: fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 2, 1)]
+    for lock in locks:
+        lock(holder)
     time.sleep(1.5)
     assert os.pread(fd, 5, 0) == b"xxxxx" and len(volume.objects()) == 2, volume.objects()
     for pid in processes(volume, dead):
         os.kill(pid, signal.SIGKILL)
     subprocess.run(["umount", "-l", dead], capture_output=True)
+    assert [errno_of(lock, other) for lock in locks] == ["EAGAIN"] * 2
     until(f"the session of the killed mount ends ({before})", lambda: len(volume.sessions()) == 1, seconds)
     until("the objects of its open file go", lambda: len(volume.objects()) == 1, 20)
+    assert [errno_of(lock, other) for lock in locks] == ["ok"] * 2
+    os.close(other)
     assert read(f"{alive}/stays") == b"stays"
     volume.umount(alive)
-    errno_of(os.close, fd)  # its server is gone
+    errno_of(os.close, fd), errno_of(os.close, holder)  # their server is gone
     assert volume.sessions() == set(), volume.sessions()
     volume.judge()
 
