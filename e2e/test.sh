@@ -24,7 +24,7 @@ stage() { # NAME SECONDS_MAX COMMAND...
     fi
 }
 unit() { # the examples first: tests of daemons run one of them
-    stage unit 2400 bash -c 'cargo build --workspace --examples --quiet && cargo test --workspace --lib --bins --tests --quiet'
+    stage unit 2400 bash -c 'cargo build --workspace --examples --quiet && cargo test --workspace --lib --bins --tests --quiet --no-fail-fast'
 }
 house() { # form, lints, the rules of the house, and whether generated files are what their generators write
     stage format 120 cargo fmt --all --check
