@@ -9,7 +9,7 @@ use super::keys;
 use super::reply::{self, Replies};
 use crate::engines::packed;
 use crate::error::Result;
-use crate::lock::LockKind;
+use crate::lock::{Holder, LockKind};
 use crate::port::{Change, Mirrored, Receipt};
 use crate::types::{DirStat, Ino, SliceId};
 
@@ -129,6 +129,7 @@ impl Writes {
         self.tellings.push((self.commands.len() - 1, telling));
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: one arm per change, no wildcard")]
     fn write(&mut self, change: &Change, before: &Before) {
         match change {
             Change::InsertNode { ino, attr } | Change::UpdateNode { ino, now: attr, .. } => {
@@ -158,51 +159,6 @@ impl Writes {
                 self.command("HDEL").arg(keys::xattrs(*ino)).arg(&name[..]);
             }
             Change::DeleteXattrs { ino } => self.delete(keys::xattrs(*ino)),
-            Change::AppendSlice { .. }
-            | Change::DeleteChunk { .. }
-            | Change::ReplaceSlices { .. }
-            | Change::InsertDelayedSlices { .. }
-            | Change::DeleteDelayedSlices { .. }
-            | Change::TrackSlice { .. }
-            | Change::ShareSlice { .. }
-            | Change::ReleaseSlice { .. }
-            | Change::ForgetSlice { .. } => self.write_slices(change),
-            Change::AddUsage { space, inodes } => {
-                for (key, amount) in [(keys::USED_SPACE, *space), (keys::TOTAL_INODES, *inodes)] {
-                    if amount != 0 {
-                        self.command("INCRBY").arg(key).arg(amount);
-                    }
-                }
-            }
-            Change::InsertDirStat { ino } => self.set_dir_stat(*ino, DirStat::default()),
-            Change::SetDirStat { ino, stat } => self.set_dir_stat(*ino, *stat),
-            Change::AddDirStat { ino, delta } => self.dir_stats.push((*ino, *delta)),
-            Change::DeleteDirRecords { ino } => {
-                for hash in keys::DIR_STATS.into_iter().chain(keys::DIR_QUOTAS) {
-                    self.command("HDEL").arg(hash).arg(ino.0);
-                }
-            }
-            Change::DeleteDirQuota { ino } => {
-                for hash in keys::DIR_QUOTAS {
-                    self.command("HDEL").arg(hash).arg(ino.0);
-                }
-            }
-            Change::Mirror(row) => self.write_mirrored(row),
-            // The list's length comes with the reply: too late for the line.
-            Change::Log(line) => self.lines.push(line.text(&[])),
-            Change::PutSide { name, value } => {
-                self.command("HSET").arg(keys::SIDES).arg(name).arg(&value[..]);
-            }
-            Change::DeleteSide { name } => {
-                self.command("HDEL").arg(keys::SIDES).arg(name);
-            }
-            _ => self.write_session(change, before),
-        }
-    }
-
-    /// Lists of chunks, and references to what they name.
-    fn write_slices(&mut self, change: &Change) {
-        match change {
             Change::AppendSlice { ino, indx, slice, only_existing } => {
                 let key = keys::chunk(*ino, *indx);
                 let name = if *only_existing { "RPUSHX" } else { "RPUSH" };
@@ -239,7 +195,77 @@ impl Writes {
             Change::ForgetSlice { id, size } => {
                 self.command("HDEL").arg(keys::SLICE_REFS).arg(keys::slice_ref(*id, *size));
             }
-            other => unreachable!("{other:?} is written by `write`"),
+            Change::AddUsage { space, inodes } => {
+                for (key, amount) in [(keys::USED_SPACE, *space), (keys::TOTAL_INODES, *inodes)] {
+                    if amount != 0 {
+                        self.command("INCRBY").arg(key).arg(amount);
+                    }
+                }
+            }
+            Change::InsertDirStat { ino } => self.set_dir_stat(*ino, DirStat::default()),
+            Change::SetDirStat { ino, stat } => self.set_dir_stat(*ino, *stat),
+            Change::AddDirStat { ino, delta } => self.dir_stats.push((*ino, *delta)),
+            Change::DeleteDirRecords { ino } => {
+                for hash in keys::DIR_STATS.into_iter().chain(keys::DIR_QUOTAS) {
+                    self.command("HDEL").arg(hash).arg(ino.0);
+                }
+            }
+            Change::DeleteDirQuota { ino } => {
+                for hash in keys::DIR_QUOTAS {
+                    self.command("HDEL").arg(hash).arg(ino.0);
+                }
+            }
+            Change::Mirror(row) => self.write_mirrored(row),
+            // The list's length comes with the reply: too late for the line.
+            Change::Log(line) => self.lines.push(line.text(&[])),
+            Change::PutSide { name, value } => {
+                self.command("HSET").arg(keys::SIDES).arg(name).arg(&value[..]);
+            }
+            Change::DeleteSide { name } => {
+                self.command("HDEL").arg(keys::SIDES).arg(name);
+            }
+            Change::InsertSustained { sid, ino } => {
+                self.command("SADD").arg(keys::sustained(*sid)).arg(ino.0);
+            }
+            Change::DeleteSustained { sid, ino } => {
+                self.command("SREM").arg(keys::sustained(*sid)).arg(ino.0);
+            }
+            Change::InsertDeletedFile { ino, length, deleted_at } => {
+                let member = keys::deleted_file(*ino, *length);
+                self.command("ZADD").arg(keys::DELETED_FILES).arg(*deleted_at).arg(member);
+            }
+            Change::DeleteDeletedFile { ino, length } => {
+                self.command("ZREM").arg(keys::DELETED_FILES).arg(keys::deleted_file(*ino, *length));
+            }
+            Change::PutSession { sid, expires_at, info } => {
+                self.command("HSETNX").arg(keys::SESSION_INFOS).arg(*sid).arg(&info[..]);
+                self.command("ZADD").arg(keys::ALL_SESSIONS).arg(*expires_at).arg(*sid);
+            }
+            Change::DeleteSession { sid } => {
+                self.command("HDEL").arg(keys::SESSION_INFOS).arg(*sid);
+                self.command("ZREM").arg(keys::ALL_SESSIONS).arg(*sid);
+            }
+            Change::DeleteLocks { sid } => {
+                for (_, key, fields) in before.locks.iter().filter(|(owner, ..)| owner == sid) {
+                    if !fields.is_empty() {
+                        self.command("HDEL").arg(key).arg(fields);
+                    }
+                    self.command("SREM").arg(keys::locked(*sid)).arg(key);
+                }
+            }
+            Change::SetFlock { ino, holder, kind } => {
+                let letter = if *kind == LockKind::Shared { b"R" } else { b"W" };
+                self.set_lock(&keys::flocks(*ino), *holder, letter);
+            }
+            Change::SetRangeLocks { ino, holder, locks } => {
+                self.set_lock(&keys::range_locks(*ino), *holder, &packed::encode_range_locks(locks));
+            }
+            Change::DeleteFlock { ino, holder, is_last } => {
+                self.delete_lock(&keys::flocks(*ino), *holder, *is_last);
+            }
+            Change::DeleteRangeLocks { ino, holder, is_last } => {
+                self.delete_lock(&keys::range_locks(*ino), *holder, *is_last);
+            }
         }
     }
 
@@ -288,70 +314,17 @@ impl Writes {
         }
     }
 
-    /// Sessions and what belongs to them.
-    fn write_session(&mut self, change: &Change, before: &Before) {
-        match change {
-            Change::InsertSustained { sid, ino } => {
-                self.command("SADD").arg(keys::sustained(*sid)).arg(ino.0);
-            }
-            Change::DeleteSustained { sid, ino } => {
-                self.command("SREM").arg(keys::sustained(*sid)).arg(ino.0);
-            }
-            Change::InsertDeletedFile { ino, length, deleted_at } => {
-                let member = keys::deleted_file(*ino, *length);
-                self.command("ZADD").arg(keys::DELETED_FILES).arg(*deleted_at).arg(member);
-            }
-            Change::DeleteDeletedFile { ino, length } => {
-                self.command("ZREM").arg(keys::DELETED_FILES).arg(keys::deleted_file(*ino, *length));
-            }
-            Change::PutSession { sid, expires_at, info } => {
-                self.command("HSETNX").arg(keys::SESSION_INFOS).arg(*sid).arg(&info[..]);
-                self.command("ZADD").arg(keys::ALL_SESSIONS).arg(*expires_at).arg(*sid);
-            }
-            Change::DeleteSession { sid } => {
-                self.command("HDEL").arg(keys::SESSION_INFOS).arg(*sid);
-                self.command("ZREM").arg(keys::ALL_SESSIONS).arg(*sid);
-            }
-            Change::DeleteLocks { sid } => {
-                for (_, key, fields) in before.locks.iter().filter(|(owner, ..)| owner == sid) {
-                    if !fields.is_empty() {
-                        self.command("HDEL").arg(key).arg(fields);
-                    }
-                    self.command("SREM").arg(keys::locked(*sid)).arg(key);
-                }
-            }
-            other => self.write_lock(other),
-        }
+    /// A holder's locks of a file, and the file's hash among those in which its session has any (format 3.9).
+    fn set_lock(&mut self, key: &str, holder: Holder, value: &[u8]) {
+        self.command("HSET").arg(key).arg(keys::holder(holder)).arg(value);
+        self.command("SADD").arg(keys::locked(holder.sid)).arg(key);
     }
 
-    /// The hash of a file's locks, and the set of hashes in which a session has any (format 3.9).
-    fn write_lock(&mut self, change: &Change) {
-        let (key, holder, value, is_last) = match change {
-            Change::SetFlock { ino, holder, kind } => {
-                let letter = if *kind == LockKind::Shared { b"R" } else { b"W" };
-                (keys::flocks(*ino), *holder, Some(letter.to_vec()), false)
-            }
-            Change::SetRangeLocks { ino, holder, locks } => {
-                (keys::range_locks(*ino), *holder, Some(packed::encode_range_locks(locks)), false)
-            }
-            Change::DeleteFlock { ino, holder, is_last } => (keys::flocks(*ino), *holder, None, *is_last),
-            Change::DeleteRangeLocks { ino, holder, is_last } => {
-                (keys::range_locks(*ino), *holder, None, *is_last)
-            }
-            other => unreachable!("{other:?} is written by `write`"),
-        };
-        let field = keys::holder(holder);
-        match value {
-            Some(value) => {
-                self.command("HSET").arg(&key).arg(field).arg(value);
-                self.command("SADD").arg(keys::locked(holder.sid)).arg(key);
-            }
-            None => {
-                self.command("HDEL").arg(&key).arg(field);
-                if is_last {
-                    self.command("SREM").arg(keys::locked(holder.sid)).arg(key);
-                }
-            }
+    /// `is_last`: the session has no other lock in this hash.
+    fn delete_lock(&mut self, key: &str, holder: Holder, is_last: bool) {
+        self.command("HDEL").arg(key).arg(keys::holder(holder));
+        if is_last {
+            self.command("SREM").arg(keys::locked(holder.sid)).arg(key);
         }
     }
 
