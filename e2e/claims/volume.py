@@ -37,7 +37,7 @@ class World:
     """The servers that all claims of a run share; each volume has a database and a bucket of its own."""
 
     def __init__(self, folder):
-        self.folder, self.redis, self.s3, self.used, self.others = folder, Redis(folder, None, "--databases", "200"), S3(folder), 0, []
+        self.folder, self.redis, self.s3, self.used, self.others = folder, Redis(folder, None, "--databases", "400"), S3(folder), 0, []
 
     def another(self):
         """Servers for a claim that disturbs them."""

@@ -24,7 +24,7 @@ pub(crate) fn shown(settings: &MountSettings, format: &Format) -> Result<Map<Str
         "EntryTimeout": nanos(options.entry_ttl),
         "ReaddirCache": options.readdir_cache,
         "BackupMeta": nanos(options.backup_meta),
-        "BackupSkipTrash": false,
+        "BackupSkipTrash": options.backup_skip_trash,
         "PrefixInternal": options.prefix_internal,
         "HideInternal": options.hide_internal,
         "UMask": options.umask.unwrap_or(u16::MAX),

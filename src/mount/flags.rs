@@ -4,7 +4,9 @@
 use juicefs_base::units::{UnitError, parse_bytes, parse_duration};
 use juicefs_chunk::UploadHours;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::backups;
 use crate::settings::MountOptions;
 
 /// What becomes of a flag.
@@ -92,9 +94,9 @@ pub const FLAGS: &[Flag] = &[
         "backup-meta",
         "DURATION",
         "1h",
-        "interval of metadata backups (not done yet; 0 silences the warning)",
+        "interval of metadata backups into the bucket, 5m or more; 0 = none",
     ),
-    ignored(META, "backup-skip-trash", "", "metadata backups are not done yet"),
+    flag(META, "backup-skip-trash", "", "", "leave the trash out of metadata backups"),
     flag(
         META,
         "heartbeat",
@@ -103,7 +105,7 @@ pub const FLAGS: &[Flag] = &[
         "interval of session heartbeats, best the same for all clients",
     ),
     flag(META, "read-only", "", "", "look and read only"),
-    flag(META, "no-bgjob", "", "", "no background jobs (clean-up)"),
+    flag(META, "no-bgjob", "", "", "no background jobs (clean-up, backup)"),
     Flag {
         group: META,
         name: "atime-mode",
@@ -260,6 +262,7 @@ impl MountOptions {
             "enable-selinux" => &mut self.enable_selinux,
             "read-only" => &mut self.read_only,
             "no-bgjob" => &mut self.no_bgjob,
+            "backup-skip-trash" => &mut self.backup_skip_trash,
             "readdir-cache" => &mut self.readdir_cache,
             "check-storage" => &mut self.check_storage,
             "writeback" => &mut self.writeback,
@@ -286,7 +289,7 @@ impl MountOptions {
             "root-squash" => self.root_squash = Some(squashed(value)?),
             "all-squash" => self.all_squash = Some(squashed(value)?),
             "subdir" => self.subdir = (!value.is_empty()).then(|| value.to_owned()),
-            "backup-meta" => self.backup_meta = parse_duration(value).map_err(unit)?,
+            "backup-meta" => self.backup_meta = backup_interval(parse_duration(value).map_err(unit)?)?,
             "heartbeat" => self.heartbeat = parse_duration(value).map_err(unit)?,
             "atime-mode" if value == "noatime" => {}
             "atime-mode" => return Err(format!("`{value}` is not supported yet: use noatime")),
@@ -357,6 +360,14 @@ impl MountOptions {
 fn directories(list: &str) -> Vec<PathBuf> {
     let separator = if list.contains(':') { ':' } else { ',' };
     list.split(separator).filter(|directory| !directory.is_empty()).map(PathBuf::from).collect()
+}
+
+/// Not more often than the peer takes it.
+fn backup_interval(interval: Duration) -> Result<Duration, String> {
+    if interval.is_zero() || interval >= backups::INTERVAL_MIN {
+        return Ok(interval);
+    }
+    Err(format!("backup-meta should not be less than 5 minutes: {interval:?}"))
 }
 
 /// `UID:GID`, or `UID` with the group of nobody.

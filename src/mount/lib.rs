@@ -2,6 +2,7 @@
 //! sides of a mount pod.
 
 mod background;
+mod backups;
 mod broker;
 mod config_file;
 mod error;

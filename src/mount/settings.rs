@@ -50,6 +50,7 @@ pub struct MountOptions {
     pub no_bgjob: bool,
     /// Zero turns the hourly metadata backup off.
     pub backup_meta: Duration,
+    pub backup_skip_trash: bool,
     pub hide_internal: bool,
     pub prefix_internal: bool,
     /// A name in the volume's root that is not shown; only the CSI driver sets it.
@@ -140,6 +141,7 @@ impl Default for MountOptions {
             skip_dir_mtime: Duration::ZERO,
             no_bgjob: false,
             backup_meta: 3600 * second,
+            backup_skip_trash: false,
             hide_internal: false,
             prefix_internal: false,
             hidden_name: None,

@@ -1,5 +1,6 @@
 //! An open volume: the rooms below, assembled from settings, and taken down in the right order.
 
+use crate::backups::Backups;
 use crate::config_file;
 use crate::error::{Error, Result};
 use crate::metrics::{self, MetricsSocket};
@@ -12,7 +13,7 @@ use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Evictio
 use juicefs_fuse::Session;
 use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
 use juicefs_object::layers::switch::Switch;
-use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, Throttled, Traffic};
+use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, Store, Throttled, Traffic};
 use juicefs_vfs::{Vfs, VfsConfig};
 use juicefs_volume::StorageAccess;
 use std::os::fd::OwnedFd;
@@ -41,6 +42,8 @@ pub struct OpenVolume {
     metrics: Option<AbortHandle>,
     /// Takes over what `config` says of the store.
     following: AbortHandle,
+    /// Backs up the metadata.
+    backups: Option<AbortHandle>,
     /// Set by the first of those that close it.
     closed: OnceCell<()>,
 }
@@ -66,11 +69,12 @@ impl OpenVolume {
         let access = storage_access(settings);
         let store = juicefs_volume::open_metered_store(&format, &access, traffic.clone()).await?;
         let switch = Arc::new(Switch::new(store));
-        let store = Arc::new(Throttled::new(switch.clone(), bandwidth(settings, &meta)));
+        let store: Arc<dyn Store> = Arc::new(Throttled::new(switch.clone(), bandwidth(settings, &meta)));
         probe(&*store, options.check_storage).await?;
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
-        let chunks = ChunkStore::new(store, chunk_config(settings, &format, meta.mirror_name())?, budget)
-            .map_err(|error| Error::Setting(error.to_string()))?;
+        let chunks =
+            ChunkStore::new(store.clone(), chunk_config(settings, &format, meta.mirror_name())?, budget)
+                .map_err(|error| Error::Setting(error.to_string()))?;
         notices.extend(chunks.notices());
         let socket = MetricsSocket::open(options).await?;
         let (report, gone) = watch::channel(None);
@@ -78,9 +82,7 @@ impl OpenVolume {
             // Nobody may be waiting any more.
             let _ = report.send(Some(reason.to_owned()));
         }));
-        if meta.start_session().await? != 0 {
-            notices.extend(backup_notice(settings));
-        }
+        meta.start_session().await?;
         for notice in &notices {
             tracing::warn!("{notice}");
         }
@@ -93,11 +95,13 @@ impl OpenVolume {
             StoreFollower { switch, access, traffic: traffic.clone(), interval: options.heartbeat };
         let labels = metrics::labels(options, &format.name);
         let following = tokio::spawn(follower.run(Arc::downgrade(&meta), format)).abort_handle();
+        let backups = backups(settings, &meta, store)
+            .map(|backups| tokio::spawn(backups.run(Arc::downgrade(&meta))).abort_handle());
         let vfs = Vfs::new(meta.clone(), chunks, config);
         vfs.metrics().add_source(Box::new(move |samples| put_traffic(samples, &traffic)));
         let metrics = socket.map(|socket| socket.serve(&meta, &vfs, labels));
         let settings = settings.clone();
-        Ok(Self { meta, vfs, settings, notices, gone, metrics, following, closed: OnceCell::new() })
+        Ok(Self { meta, vfs, settings, notices, gone, metrics, following, backups, closed: OnceCell::new() })
     }
 
     /// Serves a mounted descriptor. Blocks until the kernel has said its first word.
@@ -165,6 +169,7 @@ impl OpenVolume {
                     self.vfs.shutdown().await;
                     self.metrics.iter().for_each(AbortHandle::abort);
                     self.following.abort();
+                    self.backups.iter().for_each(AbortHandle::abort);
                     self.meta.close_session().await
                 };
                 end = match tokio::time::timeout(CLOSE_DEADLINE, closing).await {
@@ -375,12 +380,9 @@ async fn probe(store: &dyn juicefs_object::Store, must_answer: bool) -> Result<(
     }
 }
 
-fn backup_notice(settings: &MountSettings) -> Option<String> {
+/// Who backs up the metadata from this mount: nobody where it changes nothing.
+fn backups(settings: &MountSettings, meta: &Meta, store: Arc<dyn Store>) -> Option<Backups> {
     let options = &settings.options;
-    (!options.backup_meta.is_zero() && !options.no_bgjob).then(|| {
-        format!(
-            "the metadata backup (every {:?}) is not done by this version: back up the database by its own means",
-            options.backup_meta
-        )
-    })
+    let is_on = !options.backup_meta.is_zero() && !options.no_bgjob && meta.session_id() != 0;
+    is_on.then(|| Backups { store, interval: options.backup_meta, skip_trash: options.backup_skip_trash })
 }

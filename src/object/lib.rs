@@ -12,7 +12,7 @@ mod store;
 mod variables;
 
 pub use error::{Error, Result};
-pub use layers::encrypt::Encryption;
+pub use layers::encrypt::{Encryption, unsealed};
 pub use layers::meter::Traffic;
 pub use layers::retry::RetryPolicy;
 pub use layers::throttle::{Bandwidth, BandwidthSource, Throttled};

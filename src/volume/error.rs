@@ -20,6 +20,9 @@ pub enum Error {
     Conflict { field: &'static str, from: String, to: String },
     #[error("{0}")]
     BadRequest(String),
+    /// A document that is no dump, or a damaged one; the sentence says what is wrong and where.
+    #[error("the dump can't be loaded: {0}")]
+    BadDump(String),
     /// The store answers, but not with what was put there.
     #[error("the store {store} does not work: {cause}")]
     Store { store: String, cause: String },

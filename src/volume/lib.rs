@@ -2,16 +2,19 @@
 //!
 //! These functions open the metadata engine directly and hold no session; they decide nothing about files.
 
+mod backup;
 mod blocks;
 mod change_log;
 mod config;
 mod destroy;
 mod doubts;
+mod dump;
 mod error;
 mod find;
 mod format;
 mod fsck;
 mod gc;
+mod load;
 mod opened;
 mod progress;
 mod restore;
@@ -21,15 +24,18 @@ mod storage;
 /// The nouns that callers above need to name; rooms above `volume` do not import `meta`.
 pub use juicefs_meta::{Format, MetaUrl};
 
+pub use backup::{Backup, backup};
 pub use change_log::follow_change_log;
 pub use config::{SettingChange, SettingDiff, change_settings};
 pub use destroy::{Doomed, destroy, doomed};
 pub use doubts::doubts;
+pub use dump::{DumpRequest, Packing, Target, dump, dump_engine};
 pub use error::{Error, Result};
 pub use find::find_format;
 pub use format::{FormatOutcome, FormatRequest, FormatResult, format};
 pub use fsck::{FsckReport, fsck};
 pub use gc::{CompactedNow, GcReport, GcRequest, gc};
+pub use load::{Loaded, SegmentStat, Source, load, load_engine, segment_text, segments};
 pub use progress::{Progress, Silent};
 pub use restore::restore;
 pub use status::{SessionStatus, Status, status};

@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cbc", &["object"]),
     ("clap", &["cli"]),
     ("des", &["object"]),
+    ("flate2", &["volume"]),
     ("indicatif", &["cli"]),
     ("k8s-openapi", &["k8s", "csi", "operator"]),
     ("kube", &["k8s", "csi", "operator"]),
@@ -65,18 +66,20 @@ const HOMES: &[(&str, &[&str])] = &[
     ("parking_lot", &["base"]),
     ("pem", &["object"]),
     ("pkcs8", &["object"]),
-    ("prost", &["csi"]),
+    ("prost", &["csi", "volume"]),
     // The audit decodes by itself what `meta` wrote.
     ("redis", &["meta", "xtask"]),
     ("reqwest", &["object"]),
+    ("roaring", &["meta", "volume"]),
     ("russh", &["object"]),
     ("russh-sftp", &["object"]),
     ("rusqlite", &["meta", "xtask"]),
     ("schemars", &["k8s"]),
+    ("struson", &["volume"]),
     ("tonic", &["csi"]),
     ("tonic-prost", &["csi"]),
     ("tracing-subscriber", &["base"]),
-    ("zstd", &["chunk"]),
+    ("zstd", &["chunk", "volume"]),
 ];
 
 /// A workspace member: its folder below `src/` (or `xtask`, or `juicefs` for the binary) and what it names.

@@ -1,6 +1,7 @@
 //! Clap types of every command, the peer's commands that are not here yet, and the peer's way of writing options.
 
 mod csi;
+mod dump;
 pub(crate) mod fstab;
 pub(crate) mod go_flags;
 mod kubernetes;
@@ -13,6 +14,7 @@ mod volume;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use csi::CsiCommand;
+pub(crate) use dump::{DumpArgs, LoadArgs};
 pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
 pub(crate) use mirror::{FollowArgs, MirrorCommand};
 pub(crate) use mount::{MountArgs, UmountArgs};
@@ -88,6 +90,12 @@ pub(crate) enum Command {
     /// Remove a volume: all its files, objects and records
     #[command(after_help = volume::DESTROY_EXAMPLES)]
     Destroy(DestroyArgs),
+    /// Write the metadata of a volume into a file
+    #[command(after_help = dump::DUMP_EXAMPLES)]
+    Dump(DumpArgs),
+    /// Fill an empty database from a dump
+    #[command(after_help = dump::LOAD_EXAMPLES)]
+    Load(LoadArgs),
     /// Bring back what was removed, out of the trash
     #[command(after_help = volume::RESTORE_EXAMPLES)]
     Restore(RestoreArgs),
@@ -165,11 +173,11 @@ mod tests {
     #[test]
     fn what_the_peer_has_is_never_called_unknown() {
         for line in [
-            "juicefs dump redis://x",
+            "juicefs clone a b",
             "juicefs -v sync a b --list-depth 3",
-            "juicefs --log-id x dump redis://x",
+            "juicefs --log-id x clone a b",
             "juicefs tier set redis://x --tier 1 /d -r",
-            "juicefs dump --help",
+            "juicefs clone --help",
             "juicefs fsck x --path / --recursive",
             "juicefs format --enable-acl a b",
             "juicefs --pyroscope http://x status y",
@@ -178,7 +186,7 @@ mod tests {
             let answer = not_yet::answer(&matches).expect(line);
             assert!(answer.contains("not supported yet"), "{answer}");
         }
-        for line in ["juicefs status redis://dump", "juicefs format a b --enable-acl=false"] {
+        for line in ["juicefs status redis://clone", "juicefs format a b --enable-acl=false"] {
             let matches = command().try_get_matches_from(words(line)).expect(line);
             assert_eq!(not_yet::answer(&matches), None);
         }

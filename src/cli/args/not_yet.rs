@@ -5,8 +5,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 const COMMANDS: &[&str] = &[
-    "quota", "dump", "load", "tier", "stats", "profile", "debug", "gateway", "webdav", "bench", "objbench",
-    "warmup", "sync", "clone", "mdtest",
+    "quota", "tier", "stats", "profile", "debug", "gateway", "webdav", "bench", "objbench", "warmup", "sync",
+    "clone", "mdtest",
 ];
 
 /// A flag by its command (empty: all of them), its name, its letter and whether a value follows. Those of `mount` are

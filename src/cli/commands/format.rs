@@ -57,7 +57,7 @@ pub(super) async fn run(args: FormatArgs, environment: &Environment) -> anyhow::
 }
 
 /// The PEM text of a key file.
-fn private_key(path: &Path) -> anyhow::Result<SecretString> {
+pub(super) fn private_key(path: &Path) -> anyhow::Result<SecretString> {
     let context = || format!("--encrypt-rsa-key {}", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;
     Ok(SecretString::from(text))

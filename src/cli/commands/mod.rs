@@ -4,6 +4,7 @@ mod changelog;
 mod config;
 mod csi;
 mod destroy;
+mod dump;
 mod format;
 mod kubernetes;
 mod mirror;
@@ -41,6 +42,8 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Mirror(command) => wait(mirror::run(command, environment)),
         Command::Mount(args) => mount::mount(args, environment),
         Command::Destroy(args) => wait(destroy::run(args, environment)),
+        Command::Dump(args) => wait(dump::dump(args, environment)),
+        Command::Load(args) => wait(dump::load(args, environment)),
         Command::Restore(args) => wait(restore::run(args, environment)),
         Command::Compact(args) => tools::compact(&args),
         Command::Info(args) => tools::info(&args),

@@ -4,6 +4,7 @@
 //! A new engine adds one line to `every_engine!` and a way to a fresh database to `home`.
 
 mod attempts;
+mod copies;
 mod data;
 pub(crate) mod home;
 mod init;
@@ -104,6 +105,10 @@ macro_rules! every_engine {
         case!($home, scans::chunks_are_listed_by_inode_and_all_together);
         case!($home, scans::every_node_is_listed);
         case!($home, scans::a_new_volume_holds_nothing_foreign);
+        case!($home, copies::what_is_loaded_is_what_scans_yield);
+        case!($home, copies::a_database_that_is_not_empty_is_not_loaded);
+        case!($home, copies::numbers_go_on_after_a_load);
+        case!($home, copies::a_load_that_did_not_end_is_no_volume);
     })+ };
 }
 

@@ -116,6 +116,9 @@ pub struct Format {
     pub unknown: Map<String, Value>,
 }
 
+/// Stands for a secret that is not shown or not dumped.
+const REMOVED: &str = "removed";
+
 impl Format {
     /// What `format NAME` writes when nothing else is asked for, with a fresh UUID.
     #[must_use]
@@ -167,10 +170,35 @@ impl Format {
         let mut shown = self.clone();
         for secret in shown.secrets_mut() {
             if !secret.expose_secret().is_empty() {
-                *secret = SecretString::from("removed");
+                *secret = SecretString::from(REMOVED);
             }
         }
         shown.to_text()
+    }
+
+    /// The setting for a JSON dump, as the peer has it: the keys of the object store are replaced by `removed`, the
+    /// volume's own key stays.
+    #[must_use]
+    pub fn without_store_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        for secret in [&mut shown.secret_key, &mut shown.session_token] {
+            if !secret.expose_secret().is_empty() {
+                *secret = SecretString::from(REMOVED);
+            }
+        }
+        shown
+    }
+
+    /// Which secrets a dump came without; data can't be reached until `config` sets them again.
+    #[must_use]
+    pub fn removed_secrets(&self) -> Vec<&'static str> {
+        let secrets = [
+            ("secret key", &self.secret_key),
+            ("session token", &self.session_token),
+            ("encryption key", &self.encrypt_key),
+        ];
+        let removed = secrets.into_iter().filter(|(_, secret)| secret.expose_secret() == REMOVED);
+        removed.map(|(name, _)| name).collect()
     }
 
     #[must_use]

@@ -4,6 +4,7 @@
 //! operation through the transaction layer; an operation reads, decides by `rules`, and says its changes.
 
 mod attributes;
+mod backup;
 mod compact;
 mod copy;
 mod data;

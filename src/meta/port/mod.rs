@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::ops::Range;
 
+use crate::engines::packed::AclRecord;
 use crate::error::{Damage, Error, Result};
 use crate::lock::{Holder, LockKind, RangeLock};
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
@@ -227,6 +228,23 @@ pub enum Scan {
     FreedSlices,
     /// Every node of the volume -> [`Item::Node`]
     Nodes,
+    /// Every entry of every directory -> [`Item::Edge`]
+    Edges,
+    /// Parents of hard-linked files -> [`Item::Parent`]
+    Parents,
+    /// References of slices; an engine whose records leave out a single reference leaves it out, too
+    /// -> [`Item::SliceRefs`]
+    SliceRefs,
+    /// -> [`Item::Symlink`]
+    Symlinks,
+    /// -> [`Item::Xattr`]
+    Xattrs,
+    /// -> [`Item::Acl`]
+    Acls,
+    /// -> [`Item::DirStat`]
+    DirStats,
+    /// -> [`Item::Quota`]
+    Quotas { kind: QuotaKind },
     /// -> [`Item::Side`]
     Sides,
 }
@@ -269,6 +287,41 @@ pub enum Item {
         name: String,
         value: Bytes,
     },
+    Edge {
+        parent: Ino,
+        name: Name,
+        edge: Edge,
+    },
+    /// `count` names of a hard-linked file in one directory; 0 where a record was left behind.
+    Parent {
+        ino: Ino,
+        parent: Ino,
+        count: i64,
+    },
+    /// The true count; 0 or less = the objects wait for their deletion.
+    SliceRefs {
+        id: SliceId,
+        size: u32,
+        refs: i64,
+    },
+    Symlink {
+        ino: Ino,
+        target: Bytes,
+    },
+    Xattr {
+        ino: Ino,
+        name: Bytes,
+        value: Bytes,
+    },
+    Acl {
+        id: u32,
+        rule: AclRecord,
+    },
+    DirStat {
+        ino: Ino,
+        stat: DirStat,
+    },
+    Quota(QuotaRow),
     Damaged(Damage),
     /// What a directory holds under this name is unknown.
     DamagedEntry {
@@ -279,6 +332,40 @@ pub enum Item {
 
 /// How often [`Engine::follow`] looks for a quiet moment.
 pub const FOLLOW_TRIES: u32 = 100;
+/// Whose usage a quota limits; the numbers are the format's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum QuotaKind {
+    Directory = 0,
+    User = 1,
+    Group = 2,
+}
+
+/// A limit and what is used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaRow {
+    pub kind: QuotaKind,
+    /// Inode, uid or gid.
+    pub key: u64,
+    /// Bytes; 0 and below = no limit, as written.
+    pub space_max: i64,
+    pub inodes_max: i64,
+    pub used: Usage,
+}
+
+/// Numbers of the whole volume, in one meaning for all engines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub usage: Usage,
+    /// The next free inode; 2 in a new volume.
+    pub next_inode: u64,
+    /// The next free slice; 1 in a new volume.
+    pub next_slice: u64,
+    /// The last session number given out.
+    pub last_session: u64,
+    /// The last hourly trash directory made.
+    pub last_trash: u64,
+}
 
 /// What an engine can do; callers ask, never guess by name.
 #[derive(Clone, Copy, Debug)]
@@ -424,10 +511,40 @@ pub trait Engine: Send + Sync + 'static {
     /// clone under way, which needs nobody's help.
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>>;
 
+    fn counters(&self) -> BoxFuture<'_, Result<Counters>>;
+
+    /// Makes an empty database ready for [`Self::load`]. Until [`Self::finish_load`] it holds no volume, so that what
+    /// a load that broke off leaves is never mounted.
+    ///
+    /// # Errors
+    /// `Engine` for a database that holds anything.
+    fn start_load(&self) -> BoxFuture<'_, Result<()>>;
+
+    /// Inserts rows of a volume as [`Self::scan`] yields them, in no transaction with one another; nobody else is there.
+    /// A row that is there already is replaced or refused. On SQL, where edges are the parents, parents are passed over.
+    ///
+    /// # Errors
+    /// `Engine` for rows that no load has: sessions, side records, damaged ones.
+    fn load<'a>(&'a self, rows: &'a [Item]) -> BoxFuture<'a, Result<()>>;
+
+    /// The numbers and, with them, the setting: from here on the database holds a volume. `last_acl` is the highest
+    /// number of an ACL.
+    fn finish_load<'a>(
+        &'a self,
+        setting: &'a str,
+        counters: Counters,
+        last_acl: u32,
+    ) -> BoxFuture<'a, Result<()>>;
+
     fn limits(&self) -> EngineLimits;
 
     /// Whether [`Scan::Chunks`] of one inode reads that inode's rows only, not the whole volume.
     fn lists_chunks_by_inode(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Scan::Entries`] comes in the order of the names' bytes.
+    fn lists_names_in_order(&self) -> bool {
         false
     }
 }

@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 
 use crate::error::Result;
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Followed, Get, Got, Item, Job, LogLine, LogPage, MaybeNode,
-    NewVolume, Questions, Receipt, Scan, Sequence,
+    Attempt, Change, Counters, Engine, EngineLimits, Followed, Get, Got, Item, Job, LogLine, LogPage,
+    MaybeNode, NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 
@@ -139,6 +139,27 @@ impl Engine for Counting {
 
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
         self.inner.foreign_records()
+    }
+
+    fn counters(&self) -> BoxFuture<'_, Result<Counters>> {
+        self.inner.counters()
+    }
+
+    fn start_load(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.start_load()
+    }
+
+    fn load<'a>(&'a self, rows: &'a [Item]) -> BoxFuture<'a, Result<()>> {
+        self.inner.load(rows)
+    }
+
+    fn finish_load<'a>(
+        &'a self,
+        setting: &'a str,
+        counters: Counters,
+        last_acl: u32,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.inner.finish_load(setting, counters, last_acl)
     }
 
     fn limits(&self) -> EngineLimits {

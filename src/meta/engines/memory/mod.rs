@@ -4,6 +4,7 @@
 //! Attempts are optimistic: they remember what they were told of held rows and commit only if the answers
 //! would still be the same. All state is behind one lock that is never held over an await.
 
+mod load;
 mod tables;
 
 use std::ops::Range;
@@ -15,8 +16,8 @@ use juicefs_base::sync::Mutex;
 
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode,
-    NewVolume, Questions, Receipt, Scan, Sequence,
+    Attempt, Change, Counters, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage,
+    MaybeNode, NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Time, Usage};
 use tables::Tables;
@@ -176,6 +177,39 @@ impl Engine for MemoryEngine {
 
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
         ready(Ok(Vec::new()))
+    }
+
+    fn counters(&self) -> BoxFuture<'_, Result<Counters>> {
+        ready(Ok(self.tables.lock().counters()))
+    }
+
+    fn start_load(&self) -> BoxFuture<'_, Result<()>> {
+        let is_empty = self.tables.lock().is_empty();
+        ready(if is_empty { Ok(()) } else { Err(Error::Engine("the database is not empty".to_owned())) })
+    }
+
+    fn load<'a>(&'a self, rows: &'a [Item]) -> BoxFuture<'a, Result<()>> {
+        let mut tables = self.tables.lock();
+        let outcome = rows.iter().try_for_each(|row| tables.load(row));
+        drop(tables);
+        ready(outcome)
+    }
+
+    fn finish_load<'a>(
+        &'a self,
+        setting: &'a str,
+        counters: Counters,
+        _last_acl: u32,
+    ) -> BoxFuture<'a, Result<()>> {
+        let mut tables = self.tables.lock();
+        tables.set_counters(&counters);
+        tables.setting = Some(setting.to_owned());
+        drop(tables);
+        ready(Ok(()))
+    }
+
+    fn lists_names_in_order(&self) -> bool {
+        true
     }
 
     fn limits(&self) -> EngineLimits {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
+use crate::engines::packed::AclRecord;
 use crate::error::{Error, Result};
 use crate::lock::{Holder, LockKind, RangeLock};
 use crate::port::{
-    Change, Get, Got, Item, Job, LogLine, LogPage, Mirrored, Receipt, Scan, Sequence, SessionRow,
+    Change, Get, Got, Item, Job, LogLine, LogPage, Mirrored, QuotaKind, QuotaRow, Receipt, Scan, Sequence,
+    SessionRow,
 };
 use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
@@ -16,29 +18,32 @@ use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 pub(super) struct Tables {
     pub(super) setting: Option<String>,
     pub(super) nodes: BTreeMap<Ino, Attr>,
-    edges: BTreeMap<Ino, BTreeMap<Name, Edge>>,
-    parents: BTreeMap<Ino, BTreeMap<Ino, i64>>,
-    symlinks: HashMap<Ino, Bytes>,
-    xattrs: BTreeMap<Ino, BTreeMap<Bytes, Bytes>>,
-    chunks: BTreeMap<(Ino, u32), Vec<Slice>>,
+    pub(super) edges: BTreeMap<Ino, BTreeMap<Name, Edge>>,
+    pub(super) parents: BTreeMap<Ino, BTreeMap<Ino, i64>>,
+    pub(super) symlinks: HashMap<Ino, Bytes>,
+    pub(super) xattrs: BTreeMap<Ino, BTreeMap<Bytes, Bytes>>,
+    pub(super) chunks: BTreeMap<(Ino, u32), Vec<Slice>>,
     /// True counts; 0 or less = the objects wait for their deletion.
-    slice_refs: BTreeMap<(SliceId, u32), i64>,
+    pub(super) slice_refs: BTreeMap<(SliceId, u32), i64>,
     /// By the slice that took their place, and when.
-    delayed_slices: BTreeMap<(SliceId, i64), Vec<(SliceId, u32)>>,
+    pub(super) delayed_slices: BTreeMap<(SliceId, i64), Vec<(SliceId, u32)>>,
     pub(super) dir_stats: HashMap<Ino, DirStat>,
-    sustained: BTreeSet<(u64, Ino)>,
-    deleted_files: BTreeMap<(Ino, u64), i64>,
+    pub(super) sustained: BTreeSet<(u64, Ino)>,
+    pub(super) deleted_files: BTreeMap<(Ino, u64), i64>,
     sessions: BTreeMap<u64, (i64, Bytes)>,
     flocks: BTreeMap<Ino, BTreeMap<Holder, LockKind>>,
     range_locks: BTreeMap<Ino, BTreeMap<Holder, Vec<RangeLock>>>,
     pub(super) usage: Usage,
-    numbers: HashMap<Sequence, u64>,
+    pub(super) numbers: HashMap<Sequence, u64>,
     jobs: HashMap<Job, i64>,
     /// By version, from 1.
     log: BTreeMap<u64, Bytes>,
     /// Version of the newest line there ever was.
     log_last: u64,
     sides: BTreeMap<String, Bytes>,
+    /// Only loads bring these.
+    pub(super) acls: BTreeMap<u32, AclRecord>,
+    pub(super) quotas: BTreeMap<(QuotaKind, u64), QuotaRow>,
 }
 
 impl Tables {
@@ -428,6 +433,14 @@ impl Tables {
                 };
                 self.sides.iter().map(side).collect()
             }
+            Scan::Edges
+            | Scan::Parents
+            | Scan::SliceRefs
+            | Scan::Symlinks
+            | Scan::Xattrs
+            | Scan::Acls
+            | Scan::DirStats
+            | Scan::Quotas { .. } => self.scan_all(scan),
             Scan::Nodes => {
                 self.nodes.iter().map(|(ino, attr)| Item::Node { ino: *ino, attr: *attr }).collect()
             }

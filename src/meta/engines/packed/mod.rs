@@ -321,7 +321,7 @@ pub fn decode_quota(record: &[u8]) -> Result<QuotaRecord, PackedError> {
 }
 
 /// A POSIX ACL as stored; 0xFFFF = absent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AclRecord {
     pub owner: u16,
     pub group: u16,
@@ -339,12 +339,33 @@ pub fn encode_acl(acl: &AclRecord) -> Bytes {
     }
     for named in [&acl.named_users, &acl.named_groups] {
         record.extend((named.len() as u32).to_be_bytes());
-        for (id, bits) in named {
-            record.extend(id.to_be_bytes());
-            record.extend(bits.to_be_bytes());
-        }
+        record.extend(encode_named(named));
     }
     record.into()
+}
+
+/// Named users or groups without their count, as a column of its own holds them.
+#[must_use]
+pub fn encode_named(named: &[(u32, u16)]) -> Vec<u8> {
+    let mut list = Vec::with_capacity(6 * named.len());
+    for (id, bits) in named {
+        list.extend(id.to_be_bytes());
+        list.extend(bits.to_be_bytes());
+    }
+    list
+}
+
+/// # Errors
+/// A length that is not a multiple of 6.
+pub fn decode_named(list: &[u8]) -> Result<Vec<(u32, u16)>, PackedError> {
+    if !list.len().is_multiple_of(6) {
+        return Err(PackedError::Length(list.len()));
+    }
+    let entry = |bytes| {
+        let mut fields = Fields(bytes);
+        (fields.u32(), fields.u16())
+    };
+    Ok(list.chunks_exact(6).map(entry).collect())
 }
 
 /// # Errors

@@ -3,6 +3,7 @@
 //! Standalone servers have no key prefix; a cluster will need one here and nowhere else.
 
 use crate::lock::Holder;
+use crate::port::QuotaKind;
 use crate::types::{Ino, SliceId};
 
 pub(super) const SETTING: &str = "setting";
@@ -21,6 +22,19 @@ pub(super) const TOTAL_INODES: &str = "totalInodes";
 /// Of all children, the order the three statistics travel in everywhere here: length, space, inodes.
 pub(super) const DIR_STATS: [&str; 3] = ["dirDataLength", "dirUsedSpace", "dirUsedInodes"];
 pub(super) const DIR_QUOTAS: [&str; 3] = ["dirQuota", "dirQuotaUsedSpace", "dirQuotaUsedInodes"];
+
+pub(super) const ACL: &str = "acl";
+/// The number of the last ACL.
+pub(super) const ACL_MAX: &str = "aclMaxId";
+
+/// Limits, used space and used inodes of the quotas of a kind.
+pub(super) fn quotas(kind: QuotaKind) -> [&'static str; 3] {
+    match kind {
+        QuotaKind::Directory => DIR_QUOTAS,
+        QuotaKind::User => ["userQuota", "userQuotaUsedSpace", "userQuotaUsedInodes"],
+        QuotaKind::Group => ["groupQuota", "groupQuotaUsedSpace", "groupQuotaUsedInodes"],
+    }
+}
 
 pub(super) fn node(ino: Ino) -> String {
     format!("i{ino}")
@@ -107,6 +121,22 @@ fn pair<A: std::str::FromStr, B: std::str::FromStr>(text: &[u8], separator: u8) 
 
 pub(super) fn parse_node(key: &[u8]) -> Option<Ino> {
     number(key.strip_prefix(b"i")?).map(Ino)
+}
+
+pub(super) fn parse_directory(key: &[u8]) -> Option<Ino> {
+    number(key.strip_prefix(b"d")?).map(Ino)
+}
+
+pub(super) fn parse_parents(key: &[u8]) -> Option<Ino> {
+    number(key.strip_prefix(b"p")?).map(Ino)
+}
+
+pub(super) fn parse_symlink(key: &[u8]) -> Option<Ino> {
+    number(key.strip_prefix(b"s")?).map(Ino)
+}
+
+pub(super) fn parse_xattrs(key: &[u8]) -> Option<Ino> {
+    number(key.strip_prefix(b"x")?).map(Ino)
 }
 
 pub(super) fn parse_chunk(key: &[u8]) -> Option<(Ino, u32)> {

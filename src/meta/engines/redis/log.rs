@@ -19,7 +19,7 @@ struct Extent {
 
 impl RedisEngine {
     /// Runs commands as one transaction that depends on nothing.
-    async fn at_once(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
+    pub(super) async fn at_once(&self, commands: Vec<Cmd>) -> Result<Vec<Value>> {
         let mut pipeline = Pipeline::with_capacity(commands.len() + 2);
         pipeline.cmd("MULTI");
         for command in commands {

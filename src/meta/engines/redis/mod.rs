@@ -10,8 +10,10 @@ mod connect;
 mod gets;
 mod inside;
 mod keys;
+mod load;
 mod log;
 mod mux;
+mod records;
 mod reply;
 mod scan;
 mod slots;
@@ -28,8 +30,8 @@ use tokio::runtime::Handle;
 
 use crate::error::{Result, or_damage};
 use crate::port::{
-    Attempt, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage, MaybeNode,
-    NewVolume, Scan, Sequence,
+    Attempt, Counters, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage,
+    MaybeNode, NewVolume, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::RedisUrl;
@@ -273,6 +275,27 @@ impl Engine for RedisEngine {
 
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
         inside(&self.home, self.find_foreign_records())
+    }
+
+    fn counters(&self) -> BoxFuture<'_, Result<Counters>> {
+        inside(&self.home, self.read_counters())
+    }
+
+    fn start_load(&self) -> BoxFuture<'_, Result<()>> {
+        inside(&self.home, self.check_empty())
+    }
+
+    fn load<'a>(&'a self, rows: &'a [Item]) -> BoxFuture<'a, Result<()>> {
+        inside(&self.home, self.load_rows(rows))
+    }
+
+    fn finish_load<'a>(
+        &'a self,
+        setting: &'a str,
+        counters: Counters,
+        last_acl: u32,
+    ) -> BoxFuture<'a, Result<()>> {
+        inside(&self.home, self.write_loaded(setting, counters, last_acl))
     }
 
     fn limits(&self) -> EngineLimits {

@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline, Value};
 
 use super::inside::inside;
 use super::reply::{self, Replies};
-use super::{RedisEngine, gets, keys};
+use super::{RedisEngine, gets, keys, records};
 use crate::engines::packed;
 use crate::error::{Error, Result, or_damage};
 use crate::port::{Item, Scan, SessionRow};
@@ -23,6 +23,9 @@ const PAGE: usize = 10_000;
 const FETCH: usize = 1_000;
 
 pub(super) fn items(engine: &RedisEngine, scan: Scan) -> BoxStream<'_, Result<Item>> {
+    if scan == Scan::Edges {
+        return records::edges(engine);
+    }
     let pages = stream::try_unfold(Cursor::new(engine, scan), |mut cursor| async move {
         let home = &cursor.engine.home;
         let page = inside(home, cursor.page()).await?;
@@ -47,17 +50,10 @@ impl<'e> Cursor<'e> {
 
     async fn page(&mut self) -> Result<Option<Vec<Item>>> {
         let Some(position) = self.position else { return Ok(None) };
-        let mut command = self.command(position);
-        let reply = self.engine.bulk.send(command.arg("COUNT").arg(PAGE)).await?;
-        let mut replies = Replies::new(&self.engine.endpoint, vec![reply]);
-        let mut parts = replies.array()?.into_iter();
-        let (Some(next), Some(elements)) = (parts.next(), parts.next()) else {
-            return Err(corrupt("reply", "a scan without a cursor"));
-        };
-        let next = keys::number(&reply::some_bytes(next)?).ok_or_else(|| corrupt("reply", "no cursor"))?;
+        let reply = self.engine.bulk.send(&self.command(position)).await?;
+        let (next, elements) = page_of(&mut Replies::new(&self.engine.endpoint, vec![reply]))?;
         self.position = (next != 0).then_some(next);
         let is_only_page = position == 0 && next == 0;
-        let elements = reply::array(elements)?;
         self.items(elements, is_only_page).await.map(Some)
     }
 
@@ -72,7 +68,7 @@ impl<'e> Cursor<'e> {
             command.arg(position).arg("MATCH").arg(pattern);
             command
         };
-        match &self.scan {
+        let mut command = match &self.scan {
             Scan::Entries { parent } => in_key("HSCAN", keys::directory(*parent)),
             Scan::Sessions => in_key("ZSCAN", keys::ALL_SESSIONS.to_owned()),
             Scan::Sustained { sid: Some(sid) } => in_key("SSCAN", keys::sustained(*sid)),
@@ -84,7 +80,9 @@ impl<'e> Cursor<'e> {
             Scan::FreedSlices => in_key("HSCAN", keys::SLICE_REFS.to_owned()),
             Scan::Sides => in_key("HSCAN", keys::SIDES.to_owned()),
             Scan::Nodes => all_keys("i[0-9]*".to_owned()),
-        }
+            other => return records::command(other, position).expect("every other scan is of records"),
+        };
+        command.arg("COUNT").arg(PAGE).to_owned()
     }
 
     async fn items(&mut self, elements: Vec<Value>, is_only_page: bool) -> Result<Vec<Item>> {
@@ -113,7 +111,7 @@ impl<'e> Cursor<'e> {
                 let sids = parsed(elements, keys::parse_sustained)?;
                 let fetch = |sid: &u64| redis::cmd("SMEMBERS").arg(keys::sustained(*sid)).to_owned();
                 let mut items = Vec::new();
-                for (sid, members) in sids.iter().zip(self.fetch(&sids, fetch).await?) {
+                for (sid, members) in sids.iter().zip(self.engine.fetch(&sids, fetch).await?) {
                     for member in reply::array(members)? {
                         items.push(whole(sustained(*sid, &reply::some_bytes(member)?))?);
                     }
@@ -129,7 +127,7 @@ impl<'e> Cursor<'e> {
                 let fetch = |&(ino, indx): &(Ino, u32)| {
                     redis::cmd("LRANGE").arg(keys::chunk(ino, indx)).arg(0).arg(-1).to_owned()
                 };
-                let lists = self.fetch(&chunks, fetch).await?;
+                let lists = self.engine.fetch(&chunks, fetch).await?;
                 let item = |(&(ino, indx), list): (&(Ino, u32), Value)| {
                     let slices = gets::chunk(ino, indx, reply::array(list)?);
                     whole(slices.map(|slices| Item::Chunk { ino, indx, slices }))
@@ -164,6 +162,7 @@ impl<'e> Cursor<'e> {
                 }
                 Ok(items)
             }
+            other => self.engine.records(other, elements).await,
         }
     }
 
@@ -185,16 +184,18 @@ impl<'e> Cursor<'e> {
         }
         Ok(items)
     }
+}
 
+impl RedisEngine {
     /// One command for each of `subjects`, a bounded number in a flush.
-    async fn fetch<T>(&self, subjects: &[T], command: impl Fn(&T) -> Cmd) -> Result<Vec<Value>> {
+    pub(super) async fn fetch<T>(&self, subjects: &[T], command: impl Fn(&T) -> Cmd) -> Result<Vec<Value>> {
         let mut values = Vec::with_capacity(subjects.len());
         for batch in subjects.chunks(FETCH) {
             let mut pipeline = Pipeline::with_capacity(batch.len());
             for subject in batch {
                 pipeline.add_command(command(subject));
             }
-            let mut replies = Replies::new(&self.engine.endpoint, self.engine.bulk.flush(&pipeline).await?);
+            let mut replies = Replies::new(&self.endpoint, self.bulk.flush(&pipeline).await?);
             for _ in batch {
                 values.push(replies.next()?);
             }
@@ -203,8 +204,18 @@ impl<'e> Cursor<'e> {
     }
 }
 
+/// The cursor to go on from, 0 at the end, and the elements.
+pub(super) fn page_of(replies: &mut Replies<'_>) -> Result<(u64, Vec<Value>)> {
+    let mut parts = replies.array()?.into_iter();
+    let (Some(next), Some(elements)) = (parts.next(), parts.next()) else {
+        return Err(corrupt("reply", "a scan without a cursor"));
+    };
+    let next = keys::number(&reply::some_bytes(next)?).ok_or_else(|| corrupt("reply", "no cursor"))?;
+    Ok((next, reply::array(elements)?))
+}
+
 /// The keys of a page that are of the kind looked for; the pattern lets more through.
-fn parsed<T>(elements: Vec<Value>, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
+pub(super) fn parsed<T>(elements: Vec<Value>, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
     let mut subjects = Vec::new();
     for key in elements {
         subjects.extend(parse(&reply::some_bytes(key)?));
@@ -213,7 +224,7 @@ fn parsed<T>(elements: Vec<Value>, parse: impl Fn(&[u8]) -> Option<T>) -> Result
 }
 
 /// A record that can't be decoded stands for itself in a scan.
-fn whole(item: Result<Item>) -> Result<Item> {
+pub(super) fn whole(item: Result<Item>) -> Result<Item> {
     Ok(or_damage(item)?.unwrap_or_else(Item::Damaged))
 }
 
@@ -243,10 +254,10 @@ fn sustained(sid: u64, member: &[u8]) -> Result<Item> {
     Ok(Item::Sustained { sid, ino })
 }
 
-fn odd(record: &str, content: &[u8]) -> Error {
+pub(super) fn odd(record: &str, content: &[u8]) -> Error {
     corrupt(record, &format!("an element \"{}\"", content.escape_ascii()))
 }
 
-fn corrupt(record: &str, cause: &str) -> Error {
+pub(super) fn corrupt(record: &str, cause: &str) -> Error {
     Error::Corrupt { record: record.to_owned(), cause: cause.to_owned() }
 }

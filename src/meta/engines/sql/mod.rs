@@ -6,6 +6,7 @@
 
 mod changes;
 mod gets;
+pub(crate) mod load;
 mod mirror;
 mod rows;
 mod scan;

@@ -3,11 +3,12 @@
 
 use bytes::Bytes;
 
+use super::load;
 use super::rows::{self, NODE_COLUMNS, Row, Rows};
 use super::statement::{Statement, Value, int};
 use crate::error::{Result, or_damage};
-use crate::port::{Item, Scan, SessionRow};
-use crate::types::{Ino, Name};
+use crate::port::{Item, QuotaKind, QuotaRow, Scan, SessionRow};
+use crate::types::{DirStat, Ino, Name, Usage};
 
 pub(super) const PAGE_ROWS: usize = 1000;
 
@@ -85,6 +86,44 @@ fn query(scan: &Scan) -> &'static str {
             page!("SELECT chunkid, size FROM jfs_chunk_ref WHERE chunkid > ?1 AND refs <= 0 ORDER BY chunkid")
         }
         Scan::Sides => page!("SELECT name, value FROM jfs_rs_record WHERE name > ?1 ORDER BY name"),
+        Scan::Edges => {
+            page!("SELECT id, parent, name, inode, type FROM jfs_edge WHERE id > ?1 ORDER BY id")
+        }
+        // A page is so many inodes, each with all of its parents.
+        Scan::Parents => {
+            "SELECT n.inode, coalesce(e.parent, 0), count(e.parent) FROM (SELECT inode FROM jfs_node \
+             WHERE inode > ?1 AND parent = 0 ORDER BY inode LIMIT 1000) n \
+             LEFT JOIN jfs_edge e ON e.inode = n.inode GROUP BY n.inode, e.parent ORDER BY n.inode, e.parent"
+        }
+        Scan::SliceRefs => {
+            page!("SELECT chunkid, size, refs FROM jfs_chunk_ref WHERE chunkid > ?1 ORDER BY chunkid")
+        }
+        Scan::Symlinks => page!("SELECT inode, target FROM jfs_symlink WHERE inode > ?1 ORDER BY inode"),
+        Scan::Xattrs => page!("SELECT id, inode, name, value FROM jfs_xattr WHERE id > ?1 ORDER BY id"),
+        Scan::Acls => {
+            page!(
+                "SELECT id, owner, \"group\", mask, other, named_users, named_groups FROM jfs_acl \
+                 WHERE id > ?1 ORDER BY id"
+            )
+        }
+        Scan::DirStats => {
+            page!(
+                "SELECT inode, data_length, used_space, used_inodes FROM jfs_dir_stats \
+                 WHERE inode > ?1 ORDER BY inode"
+            )
+        }
+        Scan::Quotas { kind: QuotaKind::Directory } => {
+            page!(
+                "SELECT inode, max_space, max_inodes, used_space, used_inodes FROM jfs_dir_quota \
+                 WHERE inode > ?1 ORDER BY inode"
+            )
+        }
+        Scan::Quotas { .. } => {
+            page!(
+                "SELECT qkey, max_space, max_inodes, used_space, used_inodes FROM jfs_user_group_quota \
+                 WHERE qkey > ?1 AND qtype = ?2 ORDER BY qkey"
+            )
+        }
         Scan::Nodes => {
             page!("SELECT n.inode, ", NODE_COLUMNS!(), " FROM jfs_node n WHERE n.inode > ?1 ORDER BY n.inode")
         }
@@ -101,7 +140,16 @@ fn filter(scan: &Scan) -> Option<i64> {
         | Scan::DelayedSlices
         | Scan::FreedSlices
         | Scan::Sides
-        | Scan::Nodes => None,
+        | Scan::Nodes
+        | Scan::Edges
+        | Scan::Parents
+        | Scan::SliceRefs
+        | Scan::Symlinks
+        | Scan::Xattrs
+        | Scan::Acls
+        | Scan::DirStats
+        | Scan::Quotas { kind: QuotaKind::Directory } => None,
+        Scan::Quotas { kind } => Some(i64::from(*kind as u8)),
     }
 }
 
@@ -118,6 +166,14 @@ fn name_of(scan: &Scan, key: &Value) -> String {
         Scan::FreedSlices => "reference of slice",
         Scan::Nodes => "node",
         Scan::Sides => "side record",
+        Scan::Edges => "edge: row",
+        Scan::Parents => "parents of inode",
+        Scan::SliceRefs => "reference of slice",
+        Scan::Symlinks => "symlink",
+        Scan::Xattrs => "extended attribute: row",
+        Scan::Acls => "ACL",
+        Scan::DirStats => "statistics of directory",
+        Scan::Quotas { .. } => "quota of",
     };
     match key {
         Value::Int(number) => format!("{what} {number}"),
@@ -154,6 +210,42 @@ fn item(scan: &Scan, row: &impl Row) -> Result<Item> {
             name: String::from_utf8_lossy(row.bytes(0)?).into_owned(),
             value: Bytes::copy_from_slice(row.bytes(1)?),
         },
+        Scan::Edges => {
+            let (parent, name) = (Ino(row.number(1)?), Name::from_record(load::owned(row.bytes(2)?)));
+            let edge = rows::edge(row, 3, parent, &name)?;
+            Item::Edge { parent, name, edge }
+        }
+        Scan::Parents => {
+            Item::Parent { ino: Ino(row.number(0)?), parent: Ino(row.number(1)?), count: row.int(2)? }
+        }
+        Scan::SliceRefs => {
+            Item::SliceRefs { id: row.number(0)?, size: row.small(1, "size")?, refs: row.int(2)? }
+        }
+        Scan::Symlinks => Item::Symlink { ino: Ino(row.number(0)?), target: load::owned(row.bytes(1)?) },
+        Scan::Xattrs => Item::Xattr {
+            ino: Ino(row.number(1)?),
+            name: load::owned(row.bytes(2)?),
+            value: load::owned(row.bytes(3)?),
+        },
+        Scan::Acls => {
+            let mut bits = [0; 4];
+            for (at, bits) in bits.iter_mut().enumerate() {
+                *bits = row.small(at + 1, "permission bits")?;
+            }
+            let rule = load::acl(bits, row.bytes(5)?, row.bytes(6)?);
+            Item::Acl { id: row.small(0, "id")?, rule: rule.map_err(|cause| rows::corrupt(&cause))? }
+        }
+        Scan::DirStats => Item::DirStat {
+            ino: Ino(row.number(0)?),
+            stat: DirStat { length: row.int(1)?, space: row.int(2)?, inodes: row.int(3)? },
+        },
+        Scan::Quotas { kind } => Item::Quota(QuotaRow {
+            kind: *kind,
+            key: row.number(0)?,
+            space_max: row.int(1)?,
+            inodes_max: row.int(2)?,
+            used: Usage { space: row.int(3)?, inodes: row.int(4)? },
+        }),
         Scan::Nodes => {
             let ino = Ino(row.number(0)?);
             let attr = rows::attr(row, 1, ino)?;

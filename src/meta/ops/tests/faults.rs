@@ -13,8 +13,8 @@ use juicefs_base::sync::Mutex;
 use super::{Volume, mount, name, root};
 use crate::error::{Error, Result};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, Followed, Get, Got, Item, Job, LogLine, LogPage, MaybeNode,
-    NewVolume, Questions, Receipt, Scan, Sequence,
+    Attempt, Change, Counters, Engine, EngineLimits, Followed, Get, Got, Item, Job, LogLine, LogPage,
+    MaybeNode, NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::request::NewNode;
 use crate::types::{Attr, DirStat, Ino, Usage};
@@ -141,6 +141,27 @@ impl Engine for Failing {
         reset_dir_stats: bool,
     ) -> BoxFuture<'a, Result<()>> {
         self.inner.update_setting(setting, trash, reset_dir_stats)
+    }
+
+    fn counters(&self) -> BoxFuture<'_, Result<Counters>> {
+        self.inner.counters()
+    }
+
+    fn start_load(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.start_load()
+    }
+
+    fn load<'a>(&'a self, rows: &'a [Item]) -> BoxFuture<'a, Result<()>> {
+        self.inner.load(rows)
+    }
+
+    fn finish_load<'a>(
+        &'a self,
+        setting: &'a str,
+        counters: Counters,
+        last_acl: u32,
+    ) -> BoxFuture<'a, Result<()>> {
+        self.inner.finish_load(setting, counters, last_acl)
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage>> {

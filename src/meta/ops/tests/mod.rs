@@ -1,6 +1,7 @@
 //! The operations over the memory engine, and the random ones over every engine.
 
 mod audit;
+mod backup;
 mod budget;
 mod change_log;
 mod compact;

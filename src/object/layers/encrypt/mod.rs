@@ -31,6 +31,15 @@ pub struct Encryption {
     pub passphrase: Option<SecretString>,
 }
 
+/// The body of one object as it lies in the bucket.
+///
+/// # Errors
+/// [`Error::BadSpec`] for a key that can't be opened, [`Error::Damaged`] for what is not sealed for it.
+pub fn unsealed(encryption: &Encryption, sealed: Bytes, key: &Key) -> Result<Bytes> {
+    let damaged = |cause| Error::Damaged { store: "a file".to_owned(), key: key.to_owned(), cause };
+    VolumeKey::open_pem(encryption)?.open(sealed).map_err(damaged)
+}
+
 /// A store that seals what is put and opens what is got. Sizes in listings are those of the sealed objects.
 #[derive(Debug)]
 pub struct Encrypted {

@@ -24,10 +24,11 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
+use crate::engines::sql::load;
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
-    Attempt, Change, Engine, EngineLimits, FOLLOW_TRIES, Followed, Get, Got, Hold, Item, Job, LogLine,
-    LogPage, MaybeNode, NewVolume, Questions, Receipt, Scan, Sequence,
+    Attempt, Change, Counters, Engine, EngineLimits, FOLLOW_TRIES, Followed, Get, Got, Hold, Item, Job,
+    LogLine, LogPage, MaybeNode, NewVolume, Questions, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::SqliteUrl;
@@ -273,11 +274,44 @@ impl Engine for SqliteEngine {
         Box::pin(self.readers.point(|slot| volume::foreign_records(slot.get(false)?)))
     }
 
+    fn counters(&self) -> BoxFuture<'_, Result<Counters>> {
+        Box::pin(async move {
+            let mut counters = self.readers.point(|slot| volume::counters(slot.get(false)?)).await?;
+            counters.usage = self.usage().await?;
+            Ok(counters)
+        })
+    }
+
+    fn start_load(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.writer.run(|slot| volume::start_load(slot.get(true)?)))
+    }
+
+    fn load<'a>(&'a self, rows: &'a [Item]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let inserts = rows.iter().map(load::insert).collect::<Result<Vec<_>>>()?;
+            self.writer.run(move |slot| volume::load(slot.get(false)?, inserts.iter().flatten())).await
+        })
+    }
+
+    fn finish_load<'a>(
+        &'a self,
+        setting: &'a str,
+        counters: Counters,
+        _last_acl: u32,
+    ) -> BoxFuture<'a, Result<()>> {
+        let statements = load::finish(setting, &counters);
+        Box::pin(self.writer.run(move |slot| volume::load(slot.get(false)?, &statements)))
+    }
+
     fn limits(&self) -> EngineLimits {
         EngineLimits { changes_max: 10_000, name: "sqlite3", slices_max: u32::MAX }
     }
 
     fn lists_chunks_by_inode(&self) -> bool {
+        true
+    }
+
+    fn lists_names_in_order(&self) -> bool {
         true
     }
 }

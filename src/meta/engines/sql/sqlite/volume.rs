@@ -7,8 +7,10 @@ use rusqlite::{OptionalExtension, params};
 use super::connection::Conn;
 use super::{execute, log, schema};
 use crate::engines::sql::changes::insert_node;
+use crate::engines::sql::load;
+use crate::engines::sql::statement::Statement;
 use crate::error::{Error, Result};
-use crate::port::{Job, NewVolume, Sequence};
+use crate::port::{Counters, Job, NewVolume, Sequence};
 use crate::types::{Attr, Ino, Usage};
 
 pub(super) fn setting(conn: &Conn) -> Result<Option<String>> {
@@ -159,4 +161,44 @@ pub(super) fn foreign_records(conn: &Conn) -> Result<Vec<&'static str>> {
         }
     }
     Ok(found)
+}
+
+pub(super) fn counters(conn: &Conn) -> Result<Counters> {
+    let number = |name: &str| -> Result<u64> { Ok(counter(conn, name)?.unwrap_or(0).cast_unsigned()) };
+    Ok(Counters {
+        usage: usage(conn)?,
+        next_inode: number("nextInode")?,
+        next_slice: number("nextChunk")?,
+        last_session: number("nextSession")?,
+        last_trash: number("nextTrash")?,
+    })
+}
+
+/// Makes the tables of a database in which nothing is.
+pub(super) fn start_load(conn: &Conn) -> Result<()> {
+    conn.write(|conn| {
+        schema::create(conn)?;
+        for table in load::TABLES {
+            if conn.statement(&format!("SELECT 1 FROM {table} LIMIT 1"))?.exists([])? {
+                return Err(Error::Engine(match setting(conn)? {
+                    Some(_) => "the database holds a volume already".to_owned(),
+                    None => {
+                        "the database is not empty: it holds rows of a load that did not end; remove it first"
+                            .to_owned()
+                    }
+                }));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Inserts in one transaction.
+pub(super) fn load<'a>(conn: &Conn, inserts: impl IntoIterator<Item = &'a Statement>) -> Result<()> {
+    conn.write(|conn| {
+        for insert in inserts {
+            conn.execute(insert)?;
+        }
+        Ok(())
+    })
 }
