@@ -10,6 +10,8 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); } # COMMAND PACKAGE
 need redis-server redis-server
+# Debian keeps the programs of PostgreSQL out of the path.
+compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || need initdb postgresql
 need fusermount3 fuse3
 need setfacl acl
 need mold mold

@@ -19,6 +19,7 @@ pub mod overlay;
 pub mod port;
 pub mod request;
 mod rules;
+mod server_url;
 mod session;
 pub mod trash;
 pub mod tree;

@@ -7,12 +7,15 @@ use juicefs_base::{ExposeSecret, SecretString};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{Error, Result};
+pub use crate::server_url::ServerUrl;
+use crate::server_url::parse_postgres;
 
 /// Where a volume's metadata lives. `Display` masks the password.
 #[derive(Clone, Debug)]
 pub enum MetaUrl {
     Sqlite(SqliteUrl),
     Redis(RedisUrl),
+    Postgres(ServerUrl),
 }
 
 /// `sqlite3://path[?table_prefix=P]`
@@ -27,10 +30,7 @@ impl SqliteUrl {
     /// What every table's name begins with.
     #[must_use]
     pub fn table_prefix(&self) -> String {
-        match self.params.iter().find(|(key, _)| key == "table_prefix") {
-            Some((_, prefix)) => format!("jfs_{prefix}_"),
-            None => "jfs_".to_owned(),
-        }
+        crate::server_url::table_prefix(&self.params)
     }
 }
 
@@ -70,13 +70,14 @@ impl MetaUrl {
         match scheme {
             "sqlite3" => parse_sqlite(rest).map(Self::Sqlite),
             "redis" | "rediss" | "unix" => parse_redis(scheme, rest).map(Self::Redis),
+            "postgres" => parse_postgres(rest).map(Self::Postgres),
             other => Err(Error::Engine(format!(
-                "unknown metadata engine {other}: this client has redis://, rediss://, unix:// and sqlite3://"
+                "unknown metadata engine {other}: this client has redis://, rediss://, unix://, postgres:// and sqlite3://"
             ))),
         }
     }
 
-    /// The address with its missing password put in: of the variables `REDIS_PASSWORD`, `META_PASSWORD` or of the
+    /// The address with its missing password put in: of the variables `REDIS_PASSWORD` (Redis only), `META_PASSWORD` or of the
     /// file that `META_PASSWORD_FILE` names, in this order. An address with a password keeps it.
     ///
     /// # Errors
@@ -85,8 +86,11 @@ impl MetaUrl {
         text: &str,
         variable: impl Fn(&str) -> Option<SecretString>,
     ) -> Result<SecretString> {
-        let lacks_one = matches!(Self::parse(text)?, Self::Redis(RedisUrl { password: None, .. }));
-        let password = if lacks_one { outside_password(&variable)? } else { None };
+        let password = match Self::parse(text)? {
+            Self::Redis(RedisUrl { password: None, .. }) => outside_password(&variable, true)?,
+            Self::Postgres(ServerUrl { password: None, .. }) => outside_password(&variable, false)?,
+            Self::Redis(_) | Self::Postgres(_) | Self::Sqlite(_) => None,
+        };
         let Some(password) = password else { return Ok(SecretString::from(text)) };
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", text));
         let (before_query, _) = rest.split_once('?').unwrap_or((rest, ""));
@@ -103,6 +107,7 @@ impl MetaUrl {
     pub fn scheme(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite3",
+            Self::Postgres(_) => "postgres",
             Self::Redis(RedisUrl { socket: Some(_), .. }) => "unix",
             Self::Redis(RedisUrl { tls: true, .. }) => "rediss",
             Self::Redis(_) => "redis",
@@ -124,6 +129,10 @@ impl fmt::Display for MetaUrl {
         match self {
             Self::Sqlite(url) => {
                 write!(f, "{}", url.path.display())?;
+                write_params(f, &url.params)
+            }
+            Self::Postgres(url) => {
+                url.write_address(f)?;
                 write_params(f, &url.params)
             }
             Self::Redis(url) => {
@@ -157,14 +166,14 @@ impl fmt::Display for MetaUrl {
     }
 }
 
-fn write_params(f: &mut fmt::Formatter<'_>, params: &[(String, String)]) -> fmt::Result {
+pub(crate) fn write_params(f: &mut fmt::Formatter<'_>, params: &[(String, String)]) -> fmt::Result {
     for (at, (key, value)) in params.iter().enumerate() {
         write!(f, "{}{key}={value}", if at == 0 { '?' } else { '&' })?;
     }
     Ok(())
 }
 
-fn parse_params(query: &str) -> Vec<(String, String)> {
+pub(crate) fn parse_params(query: &str) -> Vec<(String, String)> {
     url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
@@ -176,11 +185,7 @@ fn parse_sqlite(rest: &str) -> Result<SqliteUrl> {
         ));
     }
     let params = parse_params(query);
-    if let Some((_, prefix)) = params.iter().find(|(key, _)| key == "table_prefix")
-        && !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    {
-        return Err(Error::Engine(format!("table_prefix {prefix} may hold letters, digits and _ only")));
-    }
+    crate::server_url::check_table_prefix(&params)?;
     Ok(SqliteUrl { path: PathBuf::from(path), params })
 }
 
@@ -244,7 +249,7 @@ fn parse_redis(scheme: &str, rest: &str) -> Result<RedisUrl> {
     Ok(url)
 }
 
-fn parse_host(text: &str, default_port: u16) -> Result<(String, u16)> {
+pub(crate) fn parse_host(text: &str, default_port: u16) -> Result<(String, u16)> {
     let wrong = || Error::Engine(format!("{text:?} is not a host or host:port"));
     let (host, port) = if let Some(v6) = text.strip_prefix('[') {
         let (host, rest) = v6.split_once(']').ok_or_else(wrong)?;
@@ -262,15 +267,19 @@ fn parse_host(text: &str, default_port: u16) -> Result<(String, u16)> {
     Ok((host.to_owned(), port))
 }
 
-fn decode(text: &str) -> Result<String> {
+pub(crate) fn decode(text: &str) -> Result<String> {
     let decoded = percent_decode_str(text).decode_utf8();
     decoded
         .map(std::borrow::Cow::into_owned)
         .map_err(|_| Error::Engine("user or password in the address is not UTF-8".to_owned()))
 }
 
-fn outside_password(variable: &impl Fn(&str) -> Option<SecretString>) -> Result<Option<SecretString>> {
-    if let Some(password) = variable("REDIS_PASSWORD").or_else(|| variable("META_PASSWORD")) {
+fn outside_password(
+    variable: &impl Fn(&str) -> Option<SecretString>,
+    is_redis: bool,
+) -> Result<Option<SecretString>> {
+    let own = if is_redis { variable("REDIS_PASSWORD") } else { None };
+    if let Some(password) = own.or_else(|| variable("META_PASSWORD")) {
         return Ok(Some(password));
     }
     let Some(path) = variable("META_PASSWORD_FILE") else { return Ok(None) };
@@ -287,7 +296,7 @@ mod tests {
     fn redis(text: &str) -> RedisUrl {
         match MetaUrl::parse(text).expect(text) {
             MetaUrl::Redis(url) => url,
-            MetaUrl::Sqlite(_) => panic!("{text} is redis"),
+            MetaUrl::Sqlite(_) | MetaUrl::Postgres(_) => panic!("{text} is redis"),
         }
     }
 
@@ -325,10 +334,12 @@ mod tests {
             ("rediss://bob:@host/1", "rediss://bob:a%40b%2F@host/1"),
             ("redis://:own@host", "redis://:own@host"),
             ("sqlite3://a.db", "sqlite3://a.db"),
+            ("postgres://bob@h:1/d?sslmode=disable", "postgres://bob:a%40b%2F@h:1/d?sslmode=disable"),
+            ("postgres://bob:own@h/d", "postgres://bob:own@h/d"),
         ] {
             let whole = filled(text, "META_PASSWORD", "a@b/");
             assert_eq!(whole, wanted);
-            if wanted.contains("%40") {
+            if wanted.contains("%40") && wanted.starts_with("redis") {
                 assert_eq!(redis(&whole).password.expect("filled in").expose_secret(), "a@b/");
             }
         }
@@ -361,10 +372,8 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_told_what_exists() {
-        let sentence = MetaUrl::parse("mysql://u:secret@(h)/d").expect_err("not there").to_string();
-        assert!(
-            sentence.contains("mysql") && sentence.contains("sqlite3://") && !sentence.contains("secret")
-        );
+        let sentence = MetaUrl::parse("tikv://u:secret@h/d").expect_err("not there").to_string();
+        assert!(sentence.contains("tikv") && sentence.contains("sqlite3://") && !sentence.contains("secret"));
         assert!(MetaUrl::parse("redis://h/notanumber").is_err());
         assert!(MetaUrl::parse("sqlite3://").is_err());
     }

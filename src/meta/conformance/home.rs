@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::Home;
 use crate::engines::memory::MemoryEngine;
 use crate::engines::redis::server::Server;
+use crate::engines::sql::postgres::PostgresEngine;
+use crate::engines::sql::postgres::tests::server as postgres_server;
 use crate::engines::sql::sqlite::SqliteEngine;
 
 pub(crate) async fn memory() -> Home {
@@ -18,6 +20,14 @@ pub(crate) async fn sqlite() -> Home {
     let engine = Arc::new(SqliteEngine::open(&path, &[]).await.expect("opens"));
     let other = Arc::new(SqliteEngine::open(&path, &[]).await.expect("opens"));
     Home { engine, other, _keep: Box::new(dir) }
+}
+
+pub(crate) async fn postgres() -> Home {
+    let schema = postgres_server::schema().await;
+    let url = postgres_server::url(&postgres_server::address(postgres_server::port(), &schema));
+    let engine = PostgresEngine::open(&url).await.expect("opens");
+    let other = PostgresEngine::open(&url).await.expect("opens");
+    Home { engine, other, _keep: Box::new(()) }
 }
 
 pub(crate) async fn redis() -> Home {

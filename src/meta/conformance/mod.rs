@@ -116,6 +116,7 @@ every_engine! {
     memory: crate::conformance::home::memory(),
     sqlite: crate::conformance::home::sqlite(),
     redis: crate::conformance::home::redis(),
+    postgres: crate::conformance::home::postgres(),
 }
 
 /// Two clients of one empty database, and what must live as long as they do.

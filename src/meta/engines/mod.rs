@@ -1,5 +1,6 @@
 //! The databases a volume's metadata can live in, and the way to one by its address.
 
+mod inside;
 pub mod layers;
 pub mod memory;
 mod open;

@@ -7,9 +7,9 @@ use super::RedisEngine;
 use super::changes::{Before, Writes};
 use super::commit::{self, Committed};
 use super::gets::Questions;
-use super::inside::inside;
 use super::reply::Replies;
 use super::slots::{Flushed, Lease};
+use crate::engines::inside::inside;
 use crate::error::{Error, Result};
 use crate::port::{Attempt, Change, Get, Got, Receipt};
 

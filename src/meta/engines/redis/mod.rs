@@ -8,7 +8,6 @@ mod changes;
 mod commit;
 mod connect;
 mod gets;
-mod inside;
 mod keys;
 mod load;
 mod log;
@@ -28,6 +27,7 @@ use futures::stream::BoxStream;
 use redis::{ServerErrorKind, Value};
 use tokio::runtime::Handle;
 
+use crate::engines::inside::inside;
 use crate::error::{Result, or_damage};
 use crate::port::{
     Attempt, Counters, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage,
@@ -38,7 +38,6 @@ use crate::url::RedisUrl;
 use attempt::RedisAttempt;
 use connect::{Endpoint, server_error};
 use gets::Questions;
-use inside::inside;
 use mux::Mux;
 use reply::Replies;
 use slots::Slots;

@@ -5,10 +5,10 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use redis::{Cmd, Value};
 use roaring::RoaringTreemap;
 
-use super::inside::inside;
 use super::reply::{self, Replies};
 use super::scan::{self, corrupt, odd, parsed, whole};
 use super::{RedisEngine, keys};
+use crate::engines::inside::inside;
 use crate::engines::packed;
 use crate::error::{Error, Result};
 use crate::port::{Item, QuotaKind, QuotaRow, Scan};

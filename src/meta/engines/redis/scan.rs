@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use redis::{Cmd, Pipeline, Value};
 
-use super::inside::inside;
 use super::reply::{self, Replies};
 use super::{RedisEngine, gets, keys, records};
+use crate::engines::inside::inside;
 use crate::engines::packed;
 use crate::error::{Error, Result, or_damage};
 use crate::port::{Item, Scan, SessionRow};

@@ -7,9 +7,9 @@ use crate::lock::LockKind;
 use crate::port::Change;
 use crate::types::{Attr, DirStat, Ino, Kind, Slice};
 
-/// Side records (decisions 21) have a table that stock clients do not know, made with the first record.
-const SIDE_TABLE: &str =
-    "CREATE TABLE IF NOT EXISTS jfs_rs_record (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)";
+/// Creates or replaces.
+pub(super) const PUT_SIDE: &str = "INSERT INTO jfs_rs_record (name, value) VALUES (?1, ?2) \
+                                   ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
 impl Plan {
     /// The statements of `changes` in order.
@@ -84,8 +84,8 @@ impl Plan {
             }
             // What was read is still how the list begins; what came behind it stays.
             Change::ReplaceSlices { ino, indx, was, now } => self.one(statement!(
-                "UPDATE jfs_chunk SET slices = CAST(?4 || substr(CAST(slices AS BLOB), ?6) AS BLOB) \
-                 WHERE inode = ?1 AND indx = ?2 AND substr(CAST(slices AS BLOB), 1, ?5) = ?3",
+                "UPDATE jfs_chunk SET slices = CAST(?4 || substr(CAST(slices AS BLOB), CAST(?6 AS INTEGER)) AS BLOB) \
+                 WHERE inode = ?1 AND indx = ?2 AND substr(CAST(slices AS BLOB), 1, CAST(?5 AS INTEGER)) = ?3",
                 *ino,
                 *indx,
                 packed::encode_slices(was),
@@ -107,16 +107,11 @@ impl Plan {
             Change::Mirror(row) => self.mirror(row),
             Change::Log(line) => self.steps.push(Step::Log(line.clone())),
             Change::PutSide { name, value } => {
-                self.any(statement!(SIDE_TABLE));
-                self.any(statement!(
-                    "INSERT INTO jfs_rs_record (name, value) VALUES (?1, ?2) \
-                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    &name[..],
-                    &value[..]
-                ));
+                self.has_sides = true;
+                self.any(statement!(PUT_SIDE, &name[..], &value[..]));
             }
             Change::DeleteSide { name } => {
-                self.any(statement!(SIDE_TABLE));
+                self.has_sides = true;
                 self.any(statement!("DELETE FROM jfs_rs_record WHERE name = ?1", &name[..]));
             }
             // A hole has no references.

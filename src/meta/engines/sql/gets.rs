@@ -38,8 +38,8 @@ pub(super) fn question(get: &Get) -> Option<Statement> {
         Get::Chunks { ino, first, last } => statement!(
             "SELECT indx FROM jfs_chunk WHERE inode = ?1 AND indx BETWEEN ?2 AND ?3 ORDER BY indx",
             *ino,
-            *first,
-            *last
+            u64::from(*first),
+            u64::from(*last)
         ),
         Get::DirStat { ino } => statement!(
             "SELECT data_length, used_space, used_inodes FROM jfs_dir_stats WHERE inode = ?1",

@@ -8,8 +8,11 @@ mod changes;
 mod gets;
 pub(crate) mod load;
 mod mirror;
+mod pending;
+pub mod postgres;
 mod rows;
 mod scan;
-
+mod schema;
+mod server;
 pub mod sqlite;
 mod statement;

@@ -18,8 +18,6 @@ pub(super) fn page(scan: &Scan, after: Option<Value>) -> Statement {
     let lowest = match scan {
         Scan::Entries { .. } => Value::Bytes(Vec::new()),
         Scan::Sides => Value::Text(Vec::new()),
-        // Of 32 bits, and not negative.
-        Scan::Chunks { ino: Some(_) } => Value::Int(-1),
         _ => Value::Int(i64::MIN),
     };
     let mut values = vec![after.unwrap_or(lowest)];
@@ -177,7 +175,7 @@ fn name_of(scan: &Scan, key: &Value) -> String {
     };
     match key {
         Value::Int(number) => format!("{what} {number}"),
-        Value::Text(_) | Value::Bytes(_) => what.to_owned(),
+        Value::Small(_) | Value::Text(_) | Value::Bytes(_) => what.to_owned(),
     }
 }
 

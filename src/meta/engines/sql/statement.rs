@@ -10,6 +10,8 @@ use crate::types::{Ino, Name, SliceId, Usage};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Int(i64),
+    /// 32 bits, which databases other than SQLite keep in a signed column.
+    Small(u32),
     /// Bytes of a text column, UTF-8 or not.
     Text(Vec<u8>),
     Bytes(Vec<u8>),
@@ -33,7 +35,7 @@ macro_rules! value {
 value! {
     i64, value => Self::Int(value);
     u64, value => Self::Int(int(value));
-    u32, value => Self::Int(i64::from(value));
+    u32, value => Self::Small(value);
     u16, value => Self::Int(i64::from(value));
     u8, value => Self::Int(i64::from(value));
     Ino, ino => Self::Int(int(ino.0));
@@ -98,6 +100,8 @@ impl Step {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) steps: Vec<Step>,
+    /// Side records are among them; their table is made with the first one.
+    pub(super) has_sides: bool,
     /// Moves the counters later, outside the transaction.
     pub(super) usage: Usage,
 }

@@ -16,6 +16,7 @@ impl ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Int(number) => ValueRef::Integer(*number),
+            Self::Small(number) => ValueRef::Integer(i64::from(*number)),
             Self::Text(text) => ValueRef::Text(text),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
@@ -117,6 +118,9 @@ pub(super) fn lookup(conn: &Conn, parent: Ino, name: &Name) -> Result<Found> {
 /// Makes `changes` in order; the caller commits or rolls back.
 pub(super) fn make(conn: &Conn, changes: &[Change]) -> Result<(Receipt, Usage)> {
     let plan = Plan::of(changes);
+    if plan.has_sides {
+        side::make_table(conn)?;
+    }
     let mut receipt = Receipt::default();
     for step in &plan.steps {
         take(conn, step, &mut receipt)?;

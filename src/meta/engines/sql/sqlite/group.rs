@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::params;
 use tokio::sync::oneshot;
 
 use super::connection::{Conn, Slot};
 use super::execute;
 use crate::engines::sql::gets;
+use crate::engines::sql::pending::{self, PendingUsage};
 use crate::error::{Error, Result};
 use crate::port::{Change, Get, Got, Receipt};
 use crate::types::Usage;
@@ -22,40 +22,20 @@ pub(super) struct Commit {
     pub(super) answer: oneshot::Sender<Result<Receipt>>,
 }
 
-/// Usage that is committed but not yet written to the counters.
-#[derive(Debug, Default)]
-pub(super) struct PendingUsage(juicefs_base::sync::Mutex<Usage>);
-
-impl PendingUsage {
-    pub(super) fn add(&self, delta: Usage) {
-        let mut pending = self.0.lock();
-        pending.space += delta.space;
-        pending.inodes += delta.inodes;
+/// Moves what is pending into the counters.
+pub(super) fn write_usage(pending: &PendingUsage, conn: &Conn) -> Result<()> {
+    let delta = pending.get();
+    if delta == Usage::default() {
+        return Ok(());
     }
-
-    pub(super) fn get(&self) -> Usage {
-        *self.0.lock()
-    }
-
-    /// Moves what is pending into the counters.
-    pub(super) fn write(&self, conn: &Conn) -> Result<()> {
-        let delta = self.get();
-        if delta == Usage::default() {
-            return Ok(());
+    conn.write(|conn| {
+        for statement in pending::write(delta) {
+            conn.execute(&statement)?;
         }
-        conn.write(|conn| {
-            for (name, by) in [("usedSpace", delta.space), ("totalInodes", delta.inodes)] {
-                conn.statement(
-                    "INSERT INTO jfs_counter (name, value) VALUES (?1, ?2) \
-                     ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                )?
-                .execute(params![name, by])?;
-            }
-            Ok(())
-        })?;
-        self.add(Usage { space: -delta.space, inodes: -delta.inodes });
         Ok(())
-    }
+    })?;
+    pending.take(delta);
+    Ok(())
 }
 
 /// Makes every commit of `group` in one transaction and answers each.

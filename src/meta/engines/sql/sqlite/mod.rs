@@ -25,6 +25,7 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
 use crate::engines::sql::load;
+use crate::engines::sql::pending::PendingUsage;
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
     Attempt, Change, Counters, Engine, EngineLimits, FOLLOW_TRIES, Followed, Get, Got, Hold, Item, Job,
@@ -33,7 +34,7 @@ use crate::port::{
 use crate::types::{Attr, Edge, Ino, Name, Usage};
 use crate::url::SqliteUrl;
 use connection::{Place, Slot, Work, Worker};
-use group::{Commit, PendingUsage};
+use group::Commit;
 use readers::Readers;
 
 /// Nodes read in place; more of them go to the reading thread.
@@ -247,7 +248,7 @@ impl Engine for SqliteEngine {
             if pending.get() == Usage::default() {
                 return Ok(());
             }
-            self.writer.run(move |slot| pending.write(slot.get(false)?)).await
+            self.writer.run(move |slot| group::write_usage(&pending, slot.get(false)?)).await
         })
     }
 

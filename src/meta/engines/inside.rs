@@ -7,7 +7,7 @@ use std::pin::pin;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 
-pub(super) fn inside<'a, T>(home: &'a Handle, work: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+pub(crate) fn inside<'a, T>(home: &'a Handle, work: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
     Box::pin(async move {
         let mut work = pin!(work);
         poll_fn(|context| {

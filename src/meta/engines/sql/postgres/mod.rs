@@ -1,0 +1,30 @@
+//! Metadata in a PostgreSQL server (13 and later), in the tables that the peer makes there.
+
+mod link;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tls;
+mod words;
+
+use std::sync::Arc;
+
+use super::server::ServerEngine;
+use crate::error::Result;
+use crate::port::Engine;
+use crate::url::ServerUrl;
+use link::Postgres;
+
+/// The way to a volume in PostgreSQL.
+#[derive(Debug)]
+pub struct PostgresEngine;
+
+impl PostgresEngine {
+    /// Connects and looks at the database.
+    ///
+    /// # Errors
+    /// Sentences that name the server, the cause and the next step. `Unavailable` where it may come back.
+    pub async fn open(url: &ServerUrl) -> Result<Arc<dyn Engine>> {
+        let engine = ServerEngine::open(Postgres::new(url)?, url.connections_max()?).await?;
+        Ok(Arc::new(engine))
+    }
+}
