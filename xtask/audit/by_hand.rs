@@ -89,7 +89,7 @@ fn every_break_in_sqlite_is_named() {
         }
         database.execute_batch("COMMIT").expect("written");
         drop(database);
-        super::sqlite::read(path.to_str().expect("text")).expect("readable")
+        super::sql::read_sqlite(path.to_str().expect("text")).expect("readable")
     };
     assert_eq!(checks::all(&audit("")), Vec::<String>::new());
     for (name, damage) in SQL {

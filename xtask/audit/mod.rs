@@ -8,7 +8,8 @@ mod by_hand;
 mod checks;
 mod redis;
 mod snapshot;
-mod sqlite;
+mod sql;
+
 #[cfg(test)]
 mod tests;
 
@@ -21,14 +22,18 @@ const SHOWN_MAX: usize = 200;
 #[expect(clippy::print_stdout, reason = "the report of a command")]
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let [url] = arguments else {
-        bail!("usage: cargo xtask audit META-URL (sqlite3://PATH or redis://HOST:PORT/DB)")
+        bail!(
+            "usage: cargo xtask audit META-URL (sqlite3://PATH, redis://HOST:PORT/DB or postgres://USER@HOST:PORT/DB)"
+        )
     };
     let snapshot = if let Some(path) = url.strip_prefix("sqlite3://") {
-        sqlite::read(path.split('?').next().unwrap_or(path))
+        sql::read_sqlite(path.split('?').next().unwrap_or(path))
     } else if url.starts_with("redis://") {
         redis::read(url)
+    } else if url.starts_with("postgres://") {
+        sql::read_postgres(url)
     } else {
-        bail!("audit reads sqlite3:// and redis:// only, not {url}")
+        bail!("audit reads sqlite3://, redis:// and postgres:// only, not {url}")
     };
     let snapshot = snapshot.with_context(|| format!("reading {url}"))?;
     let findings = checks::all(&snapshot);
