@@ -2,10 +2,12 @@
 import contextlib, errno, json, os, re, sqlite3, subprocess, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "peer"))
-from servers import Redis, S3, Scratch  # noqa: F401
+from servers import Postgres, Redis, S3, Scratch  # noqa: F401
 
 OURS, PEER = os.environ["JUICEFS"], os.environ["PEER"]
 ENGINES = ("sqlite", "redis")
+# Database servers, for claims that make a difference there; started when a claim asks for one.
+SERVERS = {"postgres": Postgres}
 
 
 def run(*command, env=None, check=False, seconds=120):
@@ -37,7 +39,7 @@ class World:
     """The servers that all claims of a run share; each volume has a database and a bucket of its own."""
 
     def __init__(self, folder):
-        self.folder, self.redis, self.s3, self.used, self.others = folder, Redis(folder, None, "--databases", "400"), S3(folder), 0, []
+        self.folder, self.redis, self.s3, self.used, self.others, self.databases = folder, Redis(folder, None, "--databases", "400"), S3(folder), 0, [], {}
 
     def another(self):
         """Servers for a claim that disturbs them."""
@@ -46,11 +48,17 @@ class World:
         self.others.append(World(folder))
         return self.others[-1]
 
+    def database(self, engine):
+        """The server of that name; made by the main thread."""
+        if engine not in self.databases:
+            self.databases[engine] = SERVERS[engine](self.folder)
+        return self.databases[engine]
+
     def volume(self, engine, *options, formatter=PEER, store="", bucket=""):
         self.used += 1  # claims run in threads: volumes are made by the main one
         own = os.path.join(self.folder, f"v{self.used}")
         os.mkdir(own)
-        return Volume(self, own, engine, self.used, formatter, store or ("file" if engine == "sqlite" else "s3"), options, bucket)
+        return Volume(self, own, engine, self.used, formatter, store or ("s3" if engine == "redis" else "file"), options, bucket)
 
     def stop(self):
         """Mounts that failed claims left go first, as long as their servers answer."""
@@ -60,13 +68,14 @@ class World:
                 subprocess.run(["umount", "-l", where], capture_output=True)
         for other in self.others:
             other.stop()
-        self.redis.stop(), self.s3.stop()
+        for server in (self.redis, self.s3, *self.databases.values()):
+            server.stop()
 
 
 class Volume:
     def __init__(self, world, folder, engine, number, formatter, store, options, bucket):
         self.world, self.folder, self.engine, self.mounts, self.number, self.name = world, folder, engine, 0, number, f"vol{number}"
-        self.meta = f"sqlite3://{folder}/meta.db" if engine == "sqlite" else world.redis.url(number)
+        self.meta = f"sqlite3://{folder}/meta.db" if engine == "sqlite" else world.redis.url(number) if engine == "redis" else world.database(engine).database(self.name)
         s3 = world.s3
         self.store = ["--storage", "file", "--bucket", folder + "/data" + bucket] if store == "file" else [
             "--storage", "s3", "--bucket", s3.bucket("claims" + bucket), "--access-key", s3.access_key, "--secret-key", s3.secret_key]

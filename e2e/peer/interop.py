@@ -2,13 +2,14 @@
 `fsck`s, both `gc` dry runs and the audit. Ends in "N passed, N failed"."""
 import collections, itertools, os, signal, sys
 import known, tree, volume as volumes
-from servers import Redis, S3, Scratch
+from servers import Postgres, Redis, S3, Scratch
 from together import both_at_once, wild
 from volume import OURS, PEER, Volume, check
 
 # Every compression, prefixed keys and another block size, each way.
 VOLUMES = {
     "sqlite": [(0, OURS, {"--compress": "none"}), (1, PEER, {"--compress": "lz4", "--block-size": "1024"})],
+    "postgres": [(0, OURS, {"--compress": "lz4"}), (1, PEER, {"--compress": "none", "--block-size": "1024"})],
     "redis": [(0, PEER, {"--compress": "zstd", "--hash-prefix": "true"}), (1, OURS, {"--compress": "lz4", "--hash-prefix": "true", "--block-size": "256"})],
 }
 number = itertools.count()
@@ -61,8 +62,13 @@ def made(folder, engine, servers, trash_days, formatter, options):
         redis, s3 = servers
         store = ["--storage", "s3", "--bucket", s3.bucket(f"bucket{n}"), "--access-key", s3.access_key, "--secret-key", s3.secret_key]
         meta = redis.url(n)
+    if engine == "postgres":
+        meta = servers[0].database()
     flags = [f"{flag}={value}" for flag, value in options.items()]
     volume = Volume(own, meta, formatter, "--trash-days", str(trash_days), *flags, *store)
+    if engine == "postgres":
+        # There the peer's repair inserts what is there already, and tries 50 times in a transaction that has failed.
+        volume.before_repair = lambda: servers[0].sql("DELETE FROM jfs_dir_stats", meta.split("/")[-1].split("?")[0])
     kept = {"TrashDays": 0, "HashPrefix": False, **volume.setting}
     asked = {"TrashDays": trash_days, "Compression": options["--compress"], "BlockSize": int(options.get("--block-size", 4096)), "HashPrefix": "--hash-prefix" in options}
     check(f"{engine} trash={trash_days} {' '.join(flags)}: formatted as asked", [f"{key}: {kept[key]}, not {value}" for key, value in asked.items() if kept[key] != value])
@@ -75,7 +81,7 @@ def alone(folder, engine, servers):
         meta = lambda own: f"sqlite3://{own}/meta.db"
         known.show(folder, "sqlite trash=0", meta, 0, [(known.left, "dir-stat: statistics are left"), (known.symlink, "dir-stat: "), (known.unlinked, "dir-stat: ")])
         known.show(folder, "sqlite trash=1", meta, 1, [(known.taken, "errno: Input/output error")])
-    else:
+    elif engine == "redis":
         known.show(folder, "redis trash=1", lambda own: servers[0].url(next(number)), 1, [(known.taken, "nlink: ")])
 
 
@@ -98,7 +104,7 @@ def main(wanted):
         tree.make(reference, longest_target=1000)  # some local file systems take no more
         truth = tree.essence(tree.look(reference))
         for engine in [engine for engine in VOLUMES if engine in wanted]:
-            servers = (Redis(folder, None, "--appendonly", "no"), S3(folder)) if engine == "redis" else ()
+            servers = {"redis": lambda: (Redis(folder, None, "--appendonly", "no"), S3(folder)), "postgres": lambda: (Postgres(folder),), "sqlite": tuple}[engine]()
             try:
                 if "control" in wanted:
                     control(folder, engine, servers, seconds, seed)

@@ -1,5 +1,5 @@
 """Servers of a test's own: free loopback ports, a folder that goes, ended with the test."""
-import glob, http.client, json, os, random, shutil, signal, socket, subprocess, tempfile, time
+import glob, http.client, itertools, json, os, random, shutil, signal, socket, subprocess, tempfile, time
 
 
 def free_ports(count):
@@ -71,6 +71,71 @@ class Redis(Server):
 
     def url(self, db=1, port=None):
         return f"redis://127.0.0.1:{port or self.port}/{db}"
+
+
+class Database(Server):
+    """A database server that does not run as root: as its own user, in a folder of that user's."""
+
+    def __init__(self, folder, user):
+        super().__init__(folder)
+        self.data, self.port = os.path.join(folder, type(self).__name__), free_ports(1)[0]
+        os.makedirs(self.data)
+        os.chmod(folder, 0o755)
+        self.as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if os.getuid() == 0 else []
+        if self.as_user:
+            shutil.chown(self.data, user, user)
+        self.made = itertools.count()
+        self.start()
+
+    def said(self, *command):
+        r = subprocess.run(command, capture_output=True, text=True, cwd="/")
+        assert r.returncode == 0, f"{' '.join(command)}: {r.stdout}{r.stderr}"
+        return r.stdout
+
+
+class Postgres(Database):
+    """Durable as it comes; a database for each volume."""
+
+    def __init__(self, folder):
+        # Debian keeps its programs out of the path.
+        self.bin = os.path.dirname(shutil.which("initdb", path=os.pathsep.join([*glob.glob("/usr/lib/postgresql/*/bin"), os.environ["PATH"]])) or "")
+        assert self.bin, "PostgreSQL is not installed: run make tools"
+        super().__init__(folder, "postgres")
+
+    def start(self):
+        self.said(*self.as_user, f"{self.bin}/initdb", "-D", f"{self.data}/d", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8", "--no-sync")
+        self.spawn(*self.as_user, f"{self.bin}/postgres", "-D", f"{self.data}/d", "-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+                   "-c", "max_connections=400", "-c", "fsync=off")
+
+    def answers(self):
+        return subprocess.run([f"{self.bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode == 0
+
+    def sql(self, query, database="postgres"):
+        """Rows of text, fields after one another."""
+        return [line.split("\t") for line in self.said("psql", "-XAtqF", "\t", "-v", "ON_ERROR_STOP=1", "-c", query, self.url(database)).splitlines()]
+
+    def url(self, database, option=""):
+        return f"postgres://postgres{':sekret' if option else ''}@127.0.0.1:{self.port}/{database}?sslmode=disable" + (f"&{option}" if option else "")
+
+    def tables(self, database):
+        """How the tables, columns and indexes of a volume are made, those of our own left out."""
+        text = self.said("pg_dump", "-s", "--no-owner", "--exclude-table=*rs_*", self.url(database))
+        return [line for line in text.splitlines() if line and not line.startswith(("--", "\\"))]
+
+    def rows(self, database):
+        """Every row of every table; bytes as hexadecimal digits."""
+        for (table,) in self.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'", database):
+            for (row,) in self.sql(f"SELECT to_jsonb(t) FROM {table} t", database):
+                yield table, {c: v.removeprefix("\\x") if isinstance(v, str) else v for c, v in json.loads(row).items()}
+
+    def database(self, name=""):
+        """The address of a new one."""
+        name = name or f"vol{next(self.made)}"
+        self.sql(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def stop(self, sig=signal.SIGQUIT):
+        super().stop(signal.SIGQUIT)
 
 
 class S3(Server):

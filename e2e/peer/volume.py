@@ -18,13 +18,13 @@ def check(name, problem):
 
 
 def run(*command, env=None):
-    r = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=300)
+    r = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, **(env or {})}, timeout=300)
     return r.returncode, r.stdout + r.stderr
 
 
 class Volume:
     def __init__(self, folder, meta, formatter, *options):
-        self.folder, self.meta, self.n = folder, meta, 0
+        self.folder, self.meta, self.n, self.before_repair = folder, meta, 0, lambda: None
         code, text = run(formatter, "format", *options, meta, "vol")
         assert code == 0, text
         self.setting = json.loads(subprocess.run([PEER, "status", meta], capture_output=True, check=True).stdout)["Setting"]
@@ -63,6 +63,7 @@ class Volume:
 
     def repair(self, name):
         """The peer counts again what it keeps sums of."""
+        self.before_repair()
         code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--repair", "--sync-dir-stat")
         check(f"{name}: the peer's fsck repairs statistics", code and text[-800:])
 

@@ -2,9 +2,10 @@
 
 use futures::future::BoxFuture;
 
+use super::ServerEngine;
 use super::commit::{Committed, failed};
 use super::driver::{Command, Driver, Failure, Mode, Refusal, number};
-use super::{ServerEngine, hold};
+use super::hold::Holds;
 use crate::engines::inside::inside;
 use crate::engines::sql::changes::PUT_SIDE;
 use crate::engines::sql::statement::{Expect, Plan, Statement, Step, Value, statement};
@@ -34,15 +35,13 @@ impl<'e, D: Driver> ServerAttempt<'e, D> {
             engine.make_side_table().await?;
         }
         self.make_new_sides(&mut plan);
-        let mut commands = hold::checks(&self.held, changes);
-        let checks = commands.len();
-        commands.extend(plan.steps.iter().map(|step| command(step, &plan)));
+        let (commands, steps) = batch(Holds::new(&self.held, changes), &plan);
         match engine.commits.run(&commands).await {
             Ok(Committed::Answers(answers)) => {
                 engine.pending.add(plan.usage);
                 let mut receipt = Receipt::default();
-                for (step, table) in plan.steps.iter().zip(&answers[checks..]) {
-                    if let Step::Run { expect, .. } = step {
+                for (step, table) in steps.iter().zip(&answers) {
+                    if let Some(Step::Run { expect, .. }) = step {
                         // Rows were counted by the server.
                         expect.settle(1, number(table)?, &mut receipt)?;
                     }
@@ -53,8 +52,8 @@ impl<'e, D: Driver> ServerAttempt<'e, D> {
                 engine.pending.add(plan.usage);
                 Ok(receipt_afterwards(engine, &plan).await)
             }
-            Err(Failure::Refused { at: Some(at), refusal: Refusal::Duplicate }) if at >= checks => {
-                Err(match plan.steps.get(at - checks) {
+            Err(Failure::Refused { at: Some(at), refusal: Refusal::Duplicate }) => {
+                Err(match steps.get(at).copied().flatten() {
                     Some(Step::Run { expect, .. }) => expect.duplicate(),
                     Some(Step::Log(_)) | None => Error::Conflict,
                 })
@@ -78,6 +77,26 @@ impl<'e, D: Driver> ServerAttempt<'e, D> {
             }
         }
     }
+}
+
+/// All commands in their order, and the step of the plan that each is.
+fn batch(holds: Holds, plan: &Plan) -> (Vec<Command>, Vec<Option<&Step>>) {
+    let mut touches = holds.touches;
+    let mut steps: Vec<Option<&Step>> = vec![None; holds.before.len()];
+    let mut commands = holds.before;
+    for step in &plan.steps {
+        if let Step::Run { statement, .. } = step
+            && statement.text.starts_with("UPDATE jfs_node ")
+            && let Some(at) = touches.iter().position(|(ino, _)| statement.values[0] == Value::from(*ino))
+        {
+            commands.push(touches.remove(at).1);
+            steps.push(None);
+        }
+        commands.push(command(step, plan));
+        steps.push(Some(step));
+    }
+    commands.extend(touches.into_iter().map(|(_, command)| command));
+    (commands, steps)
 }
 
 fn command(step: &Step, plan: &Plan) -> Command {

@@ -1,8 +1,9 @@
 //! Rows that an attempt holds, checked and locked inside its commit. A row that was there is found by all that was
 //! read of it and locked; of one that was not there, nothing may be found.
 //!
-//! Locks come in one order for everybody: nodes by number, then the rest. What must be absent is looked for last,
-//! when the locks have made the others wait.
+//! Locks come in one order for everybody: nodes by number, then the rest. What must be absent is looked for when the
+//! locks have made the others wait. Touched directories are locked where they are changed, behind the names in them, as
+//! the peer does: the other way round both would wait for each other.
 
 use super::driver::Command;
 use crate::engines::packed;
@@ -12,16 +13,28 @@ use crate::lock::LockKind;
 use crate::port::{Change, Get, Got, Hold};
 use crate::types::{Attr, Edge, Ino, Kind};
 
-/// The commands that keep what `held` says true until the commit.
-pub(super) fn checks(held: &[(Get, Got)], changes: &[Change]) -> Vec<Command> {
-    let mut checks = Checks::default();
-    for (get, got) in held {
-        checks.add(get, got, changes);
+/// The commands that keep what was held true until the commit.
+pub(super) struct Holds {
+    /// Before the changes.
+    pub(super) before: Vec<Command>,
+    /// Each before the change of its node, or behind all changes.
+    pub(super) touches: Vec<(Ino, Command)>,
+}
+
+impl Holds {
+    pub(super) fn new(held: &[(Get, Got)], changes: &[Change]) -> Self {
+        let mut checks = Checks::default();
+        for (get, got) in held {
+            checks.add(get, got, changes);
+        }
+        checks.locks.sort_by_key(|(rank, _)| *rank);
+        // Two reads of one row in one attempt need one check.
+        checks.locks.dedup_by(|(_, one), (_, other)| one == other);
+        checks.touches.sort_by_key(|(ino, _)| *ino);
+        checks.touches.dedup();
+        let before = checks.locks.into_iter().map(|(_, command)| command).chain(checks.absences);
+        Self { before: before.collect(), touches: checks.touches }
     }
-    checks.locks.sort_by_key(|(rank, _)| *rank);
-    // Two reads of one row in one attempt need one check.
-    checks.locks.dedup_by(|(_, one), (_, other)| one == other);
-    checks.locks.into_iter().map(|(_, command)| command).chain(checks.absences).collect()
 }
 
 #[derive(Default)]
@@ -29,6 +42,7 @@ struct Checks {
     /// By table and number.
     locks: Vec<((u8, u64), Command)>,
     absences: Vec<Command>,
+    touches: Vec<(Ino, Command)>,
 }
 
 impl Checks {
@@ -49,6 +63,9 @@ impl Checks {
     #[expect(clippy::too_many_lines, reason = "one arm for each question")]
     fn add(&mut self, get: &Get, got: &Got, changes: &[Change]) {
         match (get, got) {
+            (Get::Node { ino, hold: hold @ Hold::Touch }, Got::Node(Some(was))) if was.kind == Kind::Directory => {
+                self.touches.push((*ino, Command::one(same_node(*ino, was, *hold, changes))));
+            }
             (Get::Node { ino, hold }, Got::Node(Some(was))) => {
                 self.lock(0, ino.0, same_node(*ino, was, *hold, changes));
             }

@@ -123,11 +123,13 @@ impl<D: Driver> ServerEngine<D> {
     /// Whether somebody has made the table of side records.
     async fn look_for_sides(&self) -> Result<bool> {
         if !self.has_sides() {
-            let look = [Command::any(statement!("SELECT 1 FROM jfs_rs_record LIMIT 1"))];
-            match self.ask(Mode::Alone, &look).await {
-                Ok(_) => self.has_side_table.store(true, Ordering::Relaxed),
-                Err(Failure::Refused { refusal: Refusal::NoTable(_), .. }) => {}
-                Err(failure) => return Err(failure.plain()),
+            let look = [Command::any(statement!(self.driver.dialect().list_tables))];
+            let answers = self.ask(Mode::Alone, &look).await.map_err(Failure::plain)?;
+            let wanted = format!("{}rs_record", self.driver.prefix());
+            for row in &answers[0] {
+                if row.bytes(0)? == wanted.as_bytes() {
+                    self.has_side_table.store(true, Ordering::Relaxed);
+                }
             }
         }
         Ok(self.has_sides())

@@ -42,8 +42,9 @@ impl<D: Driver> ServerEngine<D> {
 
     /// Makes every table, index and late column that is missing; each may be made by somebody else meanwhile.
     pub(super) async fn complete_schema(&self) -> Result<()> {
-        let (dialect, prefix) = (self.driver.dialect(), self.driver.prefix());
-        let node = format!("{prefix}node");
+        let dialect = self.driver.dialect();
+        let own = |name: &str| name.replace("jfs_", self.driver.prefix());
+        let node = own("jfs_node");
         let questions = [
             Command::any(statement!(dialect.list_tables)),
             Command::any(statement!(dialect.list_indexes)),
@@ -54,9 +55,9 @@ impl<D: Driver> ServerEngine<D> {
         let (tables, indexes, columns) = (tables?, indexes?, columns?);
         let mut missing = Vec::new();
         for table in TABLES {
-            let name = format!("{prefix}{}", table.name);
-            if !tables.contains(&name) {
-                missing.push(dialect.wording.table(prefix, table));
+            let name = format!("jfs_{}", table.name);
+            if !tables.contains(&own(&name)) {
+                missing.push(dialect.wording.table("jfs_", table));
             } else if table.name == "node" {
                 let is_missing =
                     |name: &str| LATE_COLUMNS.contains(&name) && !columns.iter().any(|at| at == name);
@@ -65,8 +66,8 @@ impl<D: Driver> ServerEngine<D> {
                     missing.push(format!("ALTER TABLE {0}{name}{0} ADD {column}", dialect.wording.quote));
                 }
             }
-            let made = dialect.wording.indexes(prefix, table).into_iter();
-            missing.extend(made.filter(|(name, _)| !indexes.contains(name)).map(|(_, text)| text));
+            let made = dialect.wording.indexes("jfs_", table).into_iter();
+            missing.extend(made.filter(|(name, _)| !indexes.contains(&own(name))).map(|(_, text)| text));
         }
         for text in missing {
             match self.commits.again(&[raw(text)]).await {
@@ -130,9 +131,8 @@ impl<D: Driver> ServerEngine<D> {
     pub(super) async fn drop_all(&self) -> Result<()> {
         let quote = self.driver.dialect().wording.quote;
         let made = TABLES.iter().map(|table| table.name).chain(["session", "rs_record", "rs_marker"]);
-        let drops: Vec<_> = made
-            .map(|name| raw(format!("DROP TABLE IF EXISTS {quote}{}{name}{quote}", self.driver.prefix())))
-            .collect();
+        let drops: Vec<_> =
+            made.map(|name| raw(format!("DROP TABLE IF EXISTS {quote}jfs_{name}{quote}"))).collect();
         let dropped = self.commits.again(&drops).await;
         self.commits.forget_tables();
         self.has_side_table.store(false, std::sync::atomic::Ordering::Relaxed);
