@@ -11,7 +11,7 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const VOLUME_ID: &str = "volume-id";
 /// Label on mount pods: hash of the settings (upstream's).
 pub const SETTINGS_HASH: &str = "juicefs-hash";
-/// Annotation on mount pods: the volume's UUID (upstream's).
+/// Annotation on mount pods: the volume's UUID (upstream's), and behind a `-` the name of a mirror.
 pub const VOLUME_UUID: &str = "juicefs-uuid";
 /// Annotation on mount pods: the id of the volume without shortening (upstream's).
 pub const UNIQUE_ID: &str = "juicefs-uniqueid";
@@ -22,6 +22,12 @@ pub const DELETE_DELAY: &str = "juicefs-delete-delay";
 pub const FILE_SYSTEM: &str = "juicefs.rs/file-system";
 /// Label on objects made for a `FileSystem`: its namespace.
 pub const FILE_SYSTEM_NAMESPACE: &str = "juicefs.rs/file-system-namespace";
+/// Label on objects made for a `Mirror`: its name.
+pub const MIRROR_NAME: &str = "juicefs.rs/mirror-name";
+/// Label on objects made for a `Mirror`: its namespace.
+pub const MIRROR_NAMESPACE: &str = "juicefs.rs/mirror-namespace";
+/// Annotation on the pods of a `Mirror`: hash of the versions of what they were started with.
+pub const INPUTS: &str = "juicefs.rs/inputs";
 /// Annotation on format pods: the settings to format with, read as a file through the downward API.
 pub const FORMAT_SPEC: &str = "juicefs.rs/format-spec";
 /// Finalizer of our custom resources.
@@ -32,6 +38,10 @@ pub const FORCE_DELETE: &str = "juicefs.rs/force-delete";
 pub const FILE_SYSTEM_UUID: &str = "juicefs.rs/fs-uuid";
 /// Volume attribute: the class's mount options with upstream's words filled in, where there are any.
 pub const MOUNT_OPTIONS: &str = "juicefs.rs/mount-options";
+/// Volume attribute: the mirror that the volume is in. It was found there, not made, and is read-only for good.
+pub const MIRROR: &str = "juicefs.rs/mirror";
+/// Class parameter: what becomes of claims that ask to write to a mirror; `coerce` gives them a read-only mount.
+pub const MIRROR_ACCESS: &str = "juicefs.rs/mirror-access";
 /// Annotation by which a class is the cluster's default.
 pub const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 

@@ -41,9 +41,9 @@ pub struct MountPod<'a> {
     pub volume_id: &'a str,
     /// [`crate::settings::VolumeSettings::sharing_hash`]
     pub settings_hash: &'a str,
-    /// UUID of the volume; names its cache directory.
-    pub volume_uuid: &'a str,
-    /// Cache roots on the node. `<root>/<uuid>` must be there, owned by [`POD_UID`].
+    /// Name of the volume's cache directory: its UUID, and the name of a mirror.
+    pub cache_name: &'a str,
+    /// Cache roots on the node. `<root>/<cache name>` must be there, owned by [`POD_UID`].
     pub cache_roots: &'a [PathBuf],
     pub settings: &'a PodSettings,
     /// Empty for none.
@@ -72,7 +72,7 @@ impl MountPod<'_> {
         ]);
         let mut annotations = self.settings.annotations.clone();
         annotations.extend([
-            (labels::VOLUME_UUID.to_owned(), self.volume_uuid.to_owned()),
+            (labels::VOLUME_UUID.to_owned(), self.cache_name.to_owned()),
             (labels::UNIQUE_ID.to_owned(), self.volume_id.to_owned()),
             ("cluster-autoscaler.kubernetes.io/safe-to-evict".to_owned(), "true".to_owned()),
         ]);
@@ -159,9 +159,9 @@ impl MountPod<'_> {
         volumes
     }
 
-    /// `<root>/<uuid>` of each cache root: the pod sees no other volume's cache.
+    /// `<root>/<cache name>` of each cache root: the pod sees no other volume's cache.
     fn cache_dirs(&self) -> Vec<PathBuf> {
-        self.cache_roots.iter().map(|root| root.join(self.volume_uuid)).collect()
+        self.cache_roots.iter().map(|root| root.join(self.cache_name)).collect()
     }
 
     fn resources(&self) -> ResourceRequirements {

@@ -30,6 +30,6 @@ pub use keeper::run_mount_pod;
 pub use mountinfo::{MountEntry, Mountinfo};
 pub use pod_worker::{PodWorker, run_pod_worker};
 pub use run::{run_background, run_foreground};
-pub use settings::{MountOptions, MountSecrets, MountSettings, default_cache_dir};
+pub use settings::{MountOptions, MountSecrets, MountSettings, cache_name, default_cache_dir};
 pub use umount::{UmountOptions, umount};
 pub use worker::OpenVolume;

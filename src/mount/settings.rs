@@ -286,6 +286,16 @@ impl MountSettings {
     }
 }
 
+/// Name of a volume's cache directory. A mirror has the UUID of its source: it must not take the source's staged blocks
+/// for its own.
+#[must_use]
+pub fn cache_name(uuid: &str, mirror: Option<&str>) -> String {
+    match mirror {
+        Some(name) => format!("{uuid}-{name}"),
+        None => uuid.to_owned(),
+    }
+}
+
 /// The directories that a pattern names; a path without `*`, `?` or `[` names itself.
 fn matching(path: &Path) -> Vec<PathBuf> {
     let text = path.to_string_lossy();

@@ -4,7 +4,7 @@ use crate::backups::Backups;
 use crate::config_file;
 use crate::error::{Error, Result};
 use crate::metrics::{self, MetricsSocket};
-use crate::settings::{MountOptions, MountSettings};
+use crate::settings::{MountOptions, MountSettings, cache_name};
 use crate::store_follower::StoreFollower;
 use juicefs_base::budget::Budget;
 use juicefs_base::metrics::Samples;
@@ -262,11 +262,7 @@ fn chunk_config(settings: &MountSettings, format: &Format, mirror: Option<&str>)
             word => return Err(unknown("compression", word, "none, lz4 or zstd")),
         },
         hash_prefix: format.hash_prefix,
-        // A mirror has the UUID of its source: it must not take the source's staged blocks for its own.
-        cache_dirs: settings.cache_dirs_of(&match mirror {
-            Some(name) => format!("{}-{name}", format.uuid),
-            None => format.uuid.clone(),
-        }),
+        cache_dirs: settings.cache_dirs_of(&cache_name(&format.uuid, mirror)),
         cache_bytes: options.cache_bytes,
         cache_items: options.cache_items,
         free_space_ratio: options.free_space_ratio,

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::claim::ClaimSeen;
 use super::neighbours::was_made_for;
 use super::records::VolumeRecord;
-use super::{Controller, Volume, check_capabilities, is_reader, new_settings};
+use super::{Controller, Volume, check_capabilities, is_reader, mirrors, new_settings};
 use crate::pb::volume_capability::AccessType;
 use crate::{pb, status};
 
@@ -40,6 +40,21 @@ impl Controller {
 
         let _held = self.locks.take(&request.name)?;
         let volume = Volume::open(&asked.settings.secret).await?;
+        if let Some(mirror) = &volume.mirror {
+            if !asked.is_named {
+                return Err(mirrors::needs_path(mirror));
+            }
+            mirrors::check_access(mirror, &request.volume_capabilities, &asked.settings.attributes.own)?;
+            mirrors::find(&volume, mirror, path).await?;
+            self.tell_owner(&asked, 0).await;
+            let mirror = (labels::MIRROR.to_owned(), mirror.display_name.clone());
+            return asked.answer(request.name, capacity, &volume, Some(mirror));
+        }
+        if !asked.is_named && request.volume_capabilities.iter().all(is_reader) {
+            return Err(Status::invalid_argument(
+                "a new directory that nobody may write is of no use: ask for a writable access mode or set pathPattern",
+            ));
+        }
         volume.check_writable()?;
         let _place = self.take_place(&volume, path).await?;
         match volume.record(&request.name).await? {
@@ -54,7 +69,7 @@ impl Controller {
                 let (inode, is_new) = volume.make_path(path, DIRECTORY_MODE).await?;
                 // What is called like the volume was made for it, by a call that did not get to its end.
                 let made = is_new
-                    || asked.settings.attributes.path_pattern.is_none()
+                    || !asked.is_named
                     || was_made_for(&volume.other_records(&request.name).await?, path);
                 let record = VolumeRecord {
                     v: VolumeRecord::VERSION,
@@ -69,23 +84,9 @@ impl Controller {
                 self.tell_owner(&asked, capacity).await;
             }
         }
-        let mut context = asked.context;
-        context.insert("subPath".to_owned(), asked.sub_path);
-        context.insert("capacity".to_owned(), capacity.to_string());
-        context.insert(labels::FILE_SYSTEM_UUID.to_owned(), volume.meta.format().uuid.clone());
+        let answer = asked.answer(request.name, capacity, &volume, None);
         self.purges.start(volume);
-        let context_bytes: usize = context.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if context_bytes > CONTEXT_BYTES_MAX {
-            return Err(Status::invalid_argument(format!(
-                "parameters and path of {context_bytes} bytes are too long: a volume may carry {CONTEXT_BYTES_MAX}"
-            )));
-        }
-        Ok(pb::Volume {
-            capacity_bytes: capacity,
-            volume_id: request.name,
-            volume_context: context,
-            ..pb::Volume::default()
-        })
+        answer
     }
 
     /// What the claim's owner should know: quotas are not kept yet, and some settings have no effect.
@@ -111,6 +112,8 @@ struct Asked {
     sub_path: String,
     /// From the root of the file system.
     path: String,
+    /// The class says which directory; else each volume has one that is called like it.
+    is_named: bool,
     context: HashMap<String, String>,
     findings: Vec<String>,
 }
@@ -136,15 +139,10 @@ impl Asked {
 
         let settings = new_settings(request.secrets.clone(), &context, &rendered)?;
         check_options(&settings)?;
-        let pattern = settings.attributes.path_pattern.as_deref();
-        if pattern.is_none() && request.volume_capabilities.iter().all(is_reader) {
-            return Err(Status::invalid_argument(
-                "a new directory that nobody may write is of no use: ask for a writable access mode or set pathPattern",
-            ));
-        }
-        let sub = sub_path(pattern.unwrap_or(&request.name)).map_err(|error| {
-            Status::invalid_argument(match pattern {
-                Some(_) => format!("pathPattern: {error}"),
+        let named = named_path(parameters, &context)?;
+        let sub = sub_path(named.map_or(&request.name, |(_, path)| path)).map_err(|error| {
+            Status::invalid_argument(match named {
+                Some((key, _)) => format!("{key}: {error}"),
                 None => error.to_string(),
             })
         })?;
@@ -153,12 +151,58 @@ impl Asked {
         let findings = findings.map(ToString::to_string).collect();
         Ok(Self {
             path: path.unwrap_or_else(|| sub.clone()),
+            is_named: named.is_some(),
             sub_path: sub,
             settings,
             claim,
             context,
             findings,
         })
+    }
+
+    /// What the provisioner writes into the PersistentVolume.
+    fn answer(
+        self,
+        id: String,
+        capacity: i64,
+        volume: &Volume,
+        mirror: Option<(String, String)>,
+    ) -> Result<pb::Volume, Status> {
+        let mut context = self.context;
+        context.insert("subPath".to_owned(), self.sub_path);
+        context.insert("capacity".to_owned(), capacity.to_string());
+        context.insert(labels::FILE_SYSTEM_UUID.to_owned(), volume.meta.format().uuid.clone());
+        context.extend(mirror);
+        let context_bytes: usize = context.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if context_bytes > CONTEXT_BYTES_MAX {
+            return Err(Status::invalid_argument(format!(
+                "parameters and path of {context_bytes} bytes are too long: a volume may carry {CONTEXT_BYTES_MAX}"
+            )));
+        }
+        Ok(pb::Volume {
+            capacity_bytes: capacity,
+            volume_id: id,
+            volume_context: context,
+            ..pb::Volume::default()
+        })
+    }
+}
+
+/// The directory that the class names, and by which parameter, with words filled in. What was written and is empty
+/// now stays: it must not become a directory that nobody asked for.
+fn named_path<'a>(
+    written: &HashMap<String, String>,
+    filled_in: &'a HashMap<String, String>,
+) -> Result<Option<(&'static str, &'a str)>, Status> {
+    let of = |key: &'static str| {
+        let is_written = written.get(key).is_some_and(|text| !text.trim().is_empty());
+        filled_in.get(key).filter(|_| is_written).map(|text| (key, text.as_str()))
+    };
+    match (of("pathPattern"), of("subPath")) {
+        (Some(_), Some(_)) => Err(Status::invalid_argument(
+            "the class has pathPattern and subPath: either one says where its volumes are",
+        )),
+        (pattern, sub_path) => Ok(pattern.or(sub_path)),
     }
 }
 
@@ -179,4 +223,28 @@ fn check_options(settings: &VolumeSettings) -> Result<(), Status> {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_names_a_directory_in_one_way_and_an_empty_pattern_stays_one() {
+        let map = |entries: &[(&str, &str)]| -> HashMap<String, String> {
+            entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let of = |written: &[(&str, &str)], filled_in: &[(&str, &str)]| {
+            named_path(&map(written), &map(filled_in))
+                .map(|found| found.map(|(key, path)| format!("{key}={path}")))
+                .map_err(|status| status.message().to_owned())
+        };
+        assert_eq!(of(&[], &[]), Ok(None));
+        assert_eq!(of(&[("pathPattern", " ")], &[("pathPattern", " ")]), Ok(None));
+        assert_eq!(of(&[("subPath", "a")], &[("subPath", "a")]), Ok(Some("subPath=a".into())));
+        let emptied = of(&[("pathPattern", "${.PVC.labels.x}")], &[("pathPattern", "")]);
+        assert_eq!(emptied, Ok(Some("pathPattern=".into())));
+        let both = [("pathPattern", "a"), ("subPath", "a")];
+        assert!(of(&both, &both).expect_err("both").contains("pathPattern and subPath"));
+    }
 }

@@ -20,6 +20,14 @@ impl Controller {
         let settings = new_settings(request.secrets, &HashMap::new(), &[])?;
         let _held = self.locks.take(&id)?;
         let volume = Volume::open(&settings.secret).await?;
+        if let Some(mirror) = &volume.mirror {
+            tracing::info!(
+                id,
+                mirror = mirror.display_name,
+                "nothing to remove: nothing was made in a mirror"
+            );
+            return Ok(());
+        }
         volume.check_writable()?;
         let found = match volume.record(&id).await? {
             Some(record) => Some((record.path, record.made)),

@@ -5,6 +5,7 @@ mod capability;
 mod claim;
 mod create;
 mod delete;
+pub(crate) mod mirrors;
 mod neighbours;
 mod purge;
 mod records;
@@ -145,13 +146,20 @@ impl pb::controller_server::Controller for Controller {
         if volume.record(id).await?.is_none() && self.adopted_path(id).await?.is_none() {
             return Err(Status::not_found(format!("volume {id} has no record and no PersistentVolume")));
         }
+        let checked = check_capabilities(&request.volume_capabilities).and_then(|()| match &volume.mirror {
+            Some(mirror) => {
+                let own = request.volume_context.iter().map(|(key, value)| (key.clone(), value.clone()));
+                mirrors::check_access(mirror, &request.volume_capabilities, &own.collect())
+            }
+            None => Ok(()),
+        });
         let confirmed = pb::validate_volume_capabilities_response::Confirmed {
             volume_context: request.volume_context,
             volume_capabilities: request.volume_capabilities.clone(),
             parameters: request.parameters,
             mutable_parameters: request.mutable_parameters,
         };
-        Ok(Response::new(match check_capabilities(&request.volume_capabilities) {
+        Ok(Response::new(match checked {
             Ok(()) => {
                 pb::ValidateVolumeCapabilitiesResponse { confirmed: Some(confirmed), message: String::new() }
             }

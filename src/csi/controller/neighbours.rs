@@ -35,7 +35,8 @@ impl Controller {
         loop {
             let list = api.list(&page).await;
             let list = list.map_err(|error| status::of_kubernetes("PersistentVolumes", "list", &error))?;
-            if let Some(other) = list.items.iter().find_map(|other| overlapping(other, id, path, &uuid)) {
+            let here = Here { uuid: &uuid, name: &volume.name };
+            if let Some(other) = list.items.iter().find_map(|other| overlapping(other, id, path, &here)) {
                 return Ok(Some(other));
             }
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -60,21 +61,35 @@ impl Controller {
         if !provisioned || source(&found).is_none_or(|csi| csi.volume_handle != id) {
             return Ok(None);
         }
+        if attribute(&found, labels::MIRROR).is_some() {
+            // Nothing was made for it, whatever its mirror has become since.
+            return Ok(None);
+        }
         directory(&found).map_err(|error| status::of_settings(&error))
     }
 }
 
+/// The file system that is asked about. A mirror has the UUID of its source.
+struct Here<'a> {
+    uuid: &'a str,
+    name: &'a str,
+}
+
 /// Handle and directory of `found`, if it is another volume in the same file system that overlaps `path`. One that
 /// does not say which file system it is in could be in this one.
-fn overlapping(found: &PersistentVolume, id: &str, path: &str, uuid: &str) -> Option<String> {
+fn overlapping(found: &PersistentVolume, id: &str, path: &str, here: &Here<'_>) -> Option<String> {
     let csi = source(found).filter(|csi| csi.volume_handle != id)?;
-    let other_uuid =
-        csi.volume_attributes.as_ref().and_then(|attributes| attributes.get(labels::FILE_SYSTEM_UUID));
-    if other_uuid.is_some_and(|other| other != uuid) {
+    if attribute(found, labels::FILE_SYSTEM_UUID).is_some_and(|other| other != here.uuid)
+        || attribute(found, labels::MIRROR).is_some_and(|other| other != here.name)
+    {
         return None;
     }
     let other = directory(found).ok().flatten()?;
     overlap(&other, path).then(|| format!("{other} of volume {}", csi.volume_handle))
+}
+
+fn attribute<'a>(found: &'a PersistentVolume, key: &str) -> Option<&'a str> {
+    source(found)?.volume_attributes.as_ref()?.get(key).map(String::as_str)
 }
 
 fn source(found: &PersistentVolume) -> Option<&CSIPersistentVolumeSource> {
@@ -117,7 +132,9 @@ mod tests {
 
     #[test]
     fn a_volume_in_the_way_is_one_of_the_same_file_system_and_place() {
-        let is_in_the_way = |found: &PersistentVolume| overlapping(found, "mine", "a/b", "u1").is_some();
+        let is_in_the_way = |found: &PersistentVolume| {
+            overlapping(found, "mine", "a/b", &Here { uuid: "u1", name: "data" }).is_some()
+        };
         let here = ("juicefs.rs/fs-uuid", "u1");
         assert!(is_in_the_way(&volume("x", &[("subPath", "a/b"), here], &[])));
         assert!(is_in_the_way(&volume("x", &[("subPath", "b/c")], &["subdir=a"])), "it may be in this one");
@@ -125,5 +142,8 @@ mod tests {
         assert!(!is_in_the_way(&volume("mine", &[("subPath", "a/b"), here], &[])));
         assert!(!is_in_the_way(&volume("x", &[here], &[])), "the whole file system");
         assert!(!is_in_the_way(&volume("x", &[("subPath", "a/c"), here], &[])));
+        let of_mirror = |name| volume("x", &[("subPath", "a/b"), here, ("juicefs.rs/mirror", name)], &[]);
+        assert!(!is_in_the_way(&of_mirror("near")), "a mirror is another database");
+        assert!(is_in_the_way(&of_mirror("data")), "it was a mirror and is a volume of its own now");
     }
 }

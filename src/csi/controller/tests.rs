@@ -1,23 +1,32 @@
 //! Directories and records, on a volume in memory.
 
 use juicefs_meta::engines::memory::MemoryEngine;
-use juicefs_meta::port::{Engine, NewVolume};
+use juicefs_meta::port::{Change, Engine, NewVolume};
 use juicefs_meta::request::{MetaOptions, NewNode};
-use juicefs_meta::{Attr, Caller, Format, Ino, Kind, Meta, Name, Time};
+use juicefs_meta::{Attr, Caller, Format, Ino, Kind, Meta, Name, Time, mirror};
 use std::sync::Arc;
 
-use super::Volume;
 use super::records::{DELETED, RECORDS, VolumeRecord};
+use super::{Volume, mirrors};
 
 async fn volume() -> Volume {
+    open(memory().await).await
+}
+
+async fn open(engine: Arc<dyn Engine>) -> Volume {
+    let meta = Meta::open(engine.clone(), MetaOptions::default()).await.expect("a volume");
+    let mirror = mirror::read(&*engine, &meta.format()).await.expect("read");
+    Volume { meta, caller: Caller::internal(), name: "vol".into(), mirror }
+}
+
+async fn memory() -> Arc<dyn Engine> {
     let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
     let mut format = Format::new("vol");
     format.trash_days = 0;
     let root = Attr::new(Kind::Directory, 0o777, 0, 0, Ino::ROOT, Time { sec: 1, nsec: 0 });
     let new = NewVolume { setting: format.to_text(), root, trash: None };
     engine.create_volume(&new).await.expect("an empty database");
-    let meta = Meta::open(engine, MetaOptions::default()).await.expect("a volume");
-    Volume { meta, caller: Caller::internal() }
+    engine
 }
 
 async fn used(volume: &Volume) -> u64 {
@@ -86,4 +95,28 @@ async fn what_is_retired_is_out_of_its_place_at_once_and_purged_to_the_last_entr
     assert!(volume.meta.readdir(&volume.caller, deleted, false).await.expect("listed").is_empty());
     // The directories team, .juicefs-csi and deleted are what is new.
     assert_eq!(used(&volume).await, before + 3);
+}
+
+#[tokio::test]
+async fn in_a_mirror_directories_are_found_and_never_made() {
+    let engine = memory().await;
+    let source = open(engine.clone()).await;
+    source.make_path("there/deep", 0o777).await.expect("made");
+    let uuid = source.meta.format().uuid.clone();
+    let record = serde_json::json!({
+        "v": 1, "source_uuid": uuid, "display_name": "near", "epoch": "e", "source": "redis://far/1",
+        "state": "following", "cursor": 7, "cursor_ms": 0,
+    });
+    let put = Change::PutSide { name: mirror::SIDE.to_owned(), value: record.to_string().into() };
+    engine.begin(0).await.expect("begun").commit(&[put]).await.expect("a mirror now");
+    let volume = open(engine).await;
+    let record = volume.mirror.clone().expect("a mirror");
+    let before = used(&volume).await;
+    mirrors::find(&volume, &record, "there/deep").await.expect("it is there");
+    let missing = mirrors::find(&volume, &record, "there/not").await.expect_err("it is not");
+    assert_eq!(missing.code(), tonic::Code::NotFound);
+    assert!(missing.message().contains("mirror near (it has applied version 7"), "{}", missing.message());
+    assert!(volume.check_writable().is_err());
+    assert!(volume.make_path("there/not", 0o777).await.is_err(), "nothing is made");
+    assert_eq!(used(&volume).await, before);
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use juicefs_base::ExposeSecret;
 use juicefs_k8s::settings::SecretSettings;
+use juicefs_meta::mirror::{self, MirrorRecord};
 use juicefs_meta::request::{MetaOptions, NewNode, RenameFlags};
 use juicefs_meta::url::MetaUrl;
 use juicefs_meta::{Caller, Ino, Kind, Meta, Name, engines};
@@ -21,6 +22,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Volume {
     pub meta: Arc<Meta>,
     pub(super) caller: Caller,
+    /// What the Secret calls it: the volume's name, or the mirror's.
+    pub(super) name: String,
+    /// The record of the mirror that this is.
+    pub mirror: Option<MirrorRecord>,
 }
 
 impl Volume {
@@ -29,22 +34,28 @@ impl Volume {
         let open = async {
             let url = MetaUrl::parse(secret.complete_meta_url().expose_secret())?;
             let engine = engines::open(&url).await?;
-            Meta::open(engine, MetaOptions::default()).await
+            let meta = Meta::open(engine.clone(), MetaOptions::default()).await?;
+            let mirror = mirror::read(&*engine, &meta.format()).await?;
+            Ok((meta, mirror))
         };
-        let meta = tokio::time::timeout(OPEN_TIMEOUT, open)
+        let (meta, mirror) = tokio::time::timeout(OPEN_TIMEOUT, open)
             .await
             .map_err(|_| {
                 Status::unavailable(format!("metadata does not answer within {} s", OPEN_TIMEOUT.as_secs()))
             })?
             .map_err(|error| status::of_meta("metadata", &error))?;
         let format = meta.format();
-        if format.name != secret.volume_name {
+        let (what, held) = match &mirror {
+            Some(mirror) => ("mirror", &mirror.display_name),
+            None => ("volume", &format.name),
+        };
+        if *held != secret.volume_name {
             return Err(Status::failed_precondition(format!(
-                "the Secret names volume {}, the database holds {}: correct the Secret",
-                secret.volume_name, format.name
+                "the Secret names volume {}, the database holds {what} {held}: correct the Secret",
+                secret.volume_name
             )));
         }
-        Ok(Self { meta, caller: Caller::internal() })
+        Ok(Self { meta, caller: Caller::internal(), name: secret.volume_name.clone(), mirror })
     }
 
     /// Writes the statistics of the directories that this call changed: without a session nobody else does.
@@ -135,7 +146,13 @@ impl Volume {
                 continue;
             }
             match self.meta.readlink(entry.edge.ino).await {
-                Ok(target) => others.extend(VolumeRecord::parse(&target)),
+                // Whatever it is, it may be about any directory.
+                Ok(target) => others.push(VolumeRecord::parse(&target).ok_or_else(|| {
+                    Status::failed_precondition(format!(
+                        "record {} can't be read: a newer driver may have written it",
+                        entry.name
+                    ))
+                })?),
                 Err(error) if error.errno() == Errno::ENOENT => {}
                 Err(error) => return Err(status::of_meta(RECORDS, &error)),
             }

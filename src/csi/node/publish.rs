@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::unpublish::unbind;
 use super::{Node, blocking, cache, table};
-use crate::controller::{RECORDS, Volume, check_capabilities, is_exclusive, is_reader};
+use crate::controller::{RECORDS, Volume, check_capabilities, is_exclusive, is_reader, mirrors};
 use crate::pb::volume_capability::AccessType;
 use crate::{pb, status};
 
@@ -42,6 +42,7 @@ struct Wanted {
     read_only_target: bool,
     /// One pod at a time (ReadWriteOncePod).
     exclusive: bool,
+    capability: pb::VolumeCapability,
     context: HashMap<String, String>,
 }
 
@@ -89,17 +90,18 @@ impl Node {
         if wanted.exclusive {
             self.check_alone(wanted).await?;
         }
-        let (mut mount_settings, uuid) = self.mount_settings(wanted).await?;
+        let (mut mount_settings, cache_name) = self.mount_settings(wanted).await?;
         let roots = cache::roots(&mount_settings.options.cache_dirs, &self.settings.cache_roots)?;
         for root in roots.clone() {
-            let uuid = uuid.clone();
-            blocking("preparing the cache", CALL_TIMEOUT, move || cache::prepare(&root, &uuid)).await?;
+            let cache_name = cache_name.clone();
+            blocking("preparing the cache", CALL_TIMEOUT, move || cache::prepare(&root, &cache_name)).await?;
         }
         mount_settings.options.cache_dirs =
             if roots.is_empty() { vec![PathBuf::from("memory")] } else { roots.clone() };
-        let running = self.mount_pod(wanted, &uuid, &roots).await?;
+        let read_only = wanted.read_only_target || mount_settings.options.read_only;
+        let running = self.mount_pod(wanted, &cache_name, &roots).await?;
         let mounted = self.kernel_mount(wanted, mount_settings, &running).await?;
-        let (target, read_only) = (wanted.target.clone(), wanted.read_only_target);
+        let target = wanted.target.clone();
         blocking("binding the target", CALL_TIMEOUT, move || bind(&mounted, &target, read_only)).await
     }
 
@@ -120,10 +122,14 @@ impl Node {
         )))
     }
 
-    /// What the mount process is told, and the volume's UUID.
+    /// What the mount process is told, and the name of the volume's cache directory.
     async fn mount_settings(&self, wanted: &Wanted) -> Result<(MountSettings, String), Status> {
         let secret = &wanted.settings.secret;
         let volume = Volume::open(secret).await?;
+        if let Some(mirror) = volume.mirror.as_ref().filter(|_| !wanted.read_only_target) {
+            let asked = std::slice::from_ref(&wanted.capability);
+            mirrors::check_access(mirror, asked, &wanted.settings.attributes.own)?;
+        }
         let format = volume.meta.format();
         let mut options = MountOptions {
             version: juicefs_meta::format::SESSION_VERSION.to_owned(),
@@ -161,11 +167,13 @@ impl Node {
         if !found.is_empty() {
             self.tell(wanted, &Note::warning("SettingIgnored", "Mount", found.join("; "))).await;
         }
-        options.read_only |= wanted.read_only_volume;
+        options.read_only |= wanted.read_only_volume || volume.mirror.is_some();
         let path = wanted.settings.directory(wanted.settings.attributes.sub_path.as_deref());
         options.subdir = None;
         if let Some(path) = path.map_err(|error| status::of_settings(&error))? {
-            if volume.find(&path).await?.is_none() {
+            if let Some(mirror) = &volume.mirror {
+                mirrors::find(&volume, mirror, &path).await?;
+            } else if volume.find(&path).await?.is_none() {
                 if wanted.read_only_target {
                     return Err(Status::not_found(format!(
                         "directory {path} is not in volume {}",
@@ -185,10 +193,11 @@ impl Node {
             session_token: secret.session_token.clone(),
             variables: StoreVariables::collect(|name| secret.env(name).cloned()),
         };
-        Ok((MountSettings { secrets, options }, format.uuid.clone()))
+        let mirror = volume.mirror.as_ref().map(|mirror| mirror.display_name.as_str());
+        Ok((MountSettings { secrets, options }, juicefs_mount::cache_name(&format.uuid, mirror)))
     }
 
-    async fn mount_pod(&self, wanted: &Wanted, uuid: &str, roots: &[PathBuf]) -> Result<Pod, Status> {
+    async fn mount_pod(&self, wanted: &Wanted, cache_name: &str, roots: &[PathBuf]) -> Result<Pod, Status> {
         let hash = wanted.settings.sharing_hash(&wanted.id);
         let object = MountPod {
             namespace: &self.settings.namespace,
@@ -197,7 +206,7 @@ impl Node {
             image_pull_policy: &self.settings.mount_image_pull_policy,
             volume_id: &wanted.id,
             settings_hash: &hash,
-            volume_uuid: uuid,
+            cache_name,
             cache_roots: roots,
             settings: &wanted.settings.attributes.pod,
             priority_class: &self.settings.mount_priority_class,
@@ -275,7 +284,9 @@ fn read(request: pb::NodePublishVolumeRequest) -> Result<Wanted, Status> {
     let settings = VolumeSettings::for_existing_volume(&secret_map(request.secrets), &context, &flags)
         .map_err(|error| status::of_settings(&error))?;
     let exclusive = is_exclusive(&capability);
-    let read_only_volume = is_reader(&capability) || settings.options.read_only();
+    // A volume that was found in a mirror stays what it was made as, whatever the mirror has become since.
+    let of_mirror = settings.attributes.own.contains_key(labels::MIRROR);
+    let read_only_volume = is_reader(&capability) || settings.options.read_only() || of_mirror;
     Ok(Wanted {
         id: request.volume_id,
         target: PathBuf::from(request.target_path),
@@ -283,6 +294,7 @@ fn read(request: pb::NodePublishVolumeRequest) -> Result<Wanted, Status> {
         read_only_volume,
         read_only_target: request.readonly || read_only_volume,
         exclusive,
+        capability,
         context: request.volume_context,
     })
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// `1h30m`, `90s`, `1.5m`, `100ms`; a bare `0` is zero. Nothing for anything else.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

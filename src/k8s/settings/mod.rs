@@ -10,6 +10,7 @@ mod path;
 mod secret;
 mod template;
 
+pub use duration::parse as parse_duration;
 pub use options::MountOptions;
 pub use parameters::{PodSettings, Resources, VolumeAttributes};
 pub use path::sub_path;
@@ -33,10 +34,10 @@ pub enum Error {
     BadVolumeName(String),
     #[error("{key} {what}")]
     BadValue { key: String, what: String },
-    #[error("{0} would leave the volume: a path has no .. and is not empty")]
-    BadPath(String),
-    #[error("the path begins with .juicefs-csi, where the driver keeps its own records")]
-    ReservedPath,
+    #[error("the path {path} {why}")]
+    BadPath { path: String, why: &'static str },
+    #[error("the path begins with {0}, which is not for volumes: take another name")]
+    ReservedPath(&'static str),
     #[error("the pattern has {0}, which is not known here")]
     UnknownTemplate(String),
     #[error("{0}")]

@@ -36,7 +36,7 @@ fn built(settings: &VolumeSettings, node: &str, volume_id: &str) -> Value {
         image_pull_policy: "IfNotPresent",
         volume_id,
         settings_hash: &hash,
-        volume_uuid: "51c45a61-2647-47ed-84b5-c14e9f92a47c",
+        cache_name: "51c45a61-2647-47ed-84b5-c14e9f92a47c",
         cache_roots: &roots,
         settings: &settings.attributes.pod,
         priority_class: "system-node-critical",
