@@ -175,13 +175,16 @@ def mixed(volume):
     for directory in ("a", "b", "c"):
         os.mkdir(f"{wheres[0]}/{directory}")
 
+    done = []
+
     def storm(seed, where):
         chance = random.Random(seed)
         for _ in range(120):
             one, two = (f"{where}/{chance.choice('abc')}/n{chance.randrange(6)}" for _ in range(2))
             try:
-                chance.choice([lambda: os.close(os.open(one, os.O_CREAT | os.O_EXCL, 0o644)), lambda: os.mkdir(one), lambda: os.unlink(one),
-                               lambda: os.rmdir(one), lambda: os.rename(one, two), lambda: os.link(one, two)])()
+                done.append(chance.choice([lambda: os.close(os.open(one, os.O_CREAT | os.O_EXCL, 0o644)) or "CREATE", lambda: os.mkdir(one) or "CREATE",
+                                           lambda: os.unlink(one) or "UNLINK", lambda: os.rmdir(one) or "RMDIR",
+                                           lambda: os.rename(one, two) or "a rename to itself has no line", lambda: os.link(one, two) or "LINK"])())
             except OSError:
                 pass  # somebody else was there first
 
@@ -191,10 +194,12 @@ def mixed(volume):
     for ino, names in seen.items():
         assert tree.get(ino, {}) == {name: i for name, i in names.items() if name not in (b".trash", b".stats", b".config", b".accesslog", b".control")}, (
             ino, tree.get(ino), names)
-    assert len(lines(volume)) - begun > 150
+    told = [fields(line)[0] for version, line in lines(volume) if version > begun]
+    for operation in ("CREATE", "UNLINK", "RMDIR", "LINK"):
+        assert told.count(operation) >= done.count(operation) > 0, f"{operation}: {done.count(operation)} done, {told.count(operation)} in the log"
     for where in wheres:
         volume.umount(where)
-    volume.judge()
+    volume.judge(peer_stormed=True)
 
 
 def side_records(volume):

@@ -86,7 +86,7 @@ def followed(world, source, engine):
             mirror.kill()
     for where in wheres:
         source.umount(where)
-    source.judge()
+    source.judge(peer_stormed=True)
 
 
 def same_bytes(there, here):
