@@ -46,6 +46,8 @@ pub struct RedisUrl {
     pub hosts: Vec<(String, u16)>,
     pub username: Option<String>,
     pub password: Option<SecretString>,
+    /// What the sentinels ask for; the option `sentinel-password` of an address that was completed from the environment.
+    pub sentinel_password: Option<SecretString>,
     pub db: u32,
     pub params: Vec<(String, String)>,
 }
@@ -59,6 +61,8 @@ impl RedisUrl {
 
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
+/// Our own option: it takes what `SENTINEL_PASSWORD` says to where the address goes.
+const SENTINEL_PASSWORD: &str = "sentinel-password";
 
 impl MetaUrl {
     /// Reads an address; a bare host means `redis://`.
@@ -91,6 +95,8 @@ impl MetaUrl {
             Self::Postgres(ServerUrl { password: None, .. }) => outside_password(&variable, false)?,
             Self::Redis(_) | Self::Postgres(_) | Self::Sqlite(_) => None,
         };
+        let text = with_sentinel_password(text, &variable)?;
+        let text = text.expose_secret();
         let Some(password) = password else { return Ok(SecretString::from(text)) };
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", text));
         let (before_query, _) = rest.split_once('?').unwrap_or((rest, ""));
@@ -207,7 +213,9 @@ fn parse_redis(scheme: &str, rest: &str) -> Result<RedisUrl> {
         }
     };
     let (address, query) = address.split_once('?').unwrap_or((address, ""));
-    let params = parse_params(query);
+    let mut params = parse_params(query);
+    let sentinel_password = params.iter().position(|(name, _)| name == SENTINEL_PASSWORD);
+    let sentinel_password = sentinel_password.map(|at| SecretString::from(params.remove(at).1));
     let mut url = RedisUrl {
         tls: scheme == "rediss",
         socket: None,
@@ -215,6 +223,7 @@ fn parse_redis(scheme: &str, rest: &str) -> Result<RedisUrl> {
         hosts: Vec::new(),
         username: username.map(decode).transpose()?,
         password: password.map(decode).transpose()?.map(SecretString::from),
+        sentinel_password,
         db: 0,
         params,
     };
@@ -272,6 +281,21 @@ pub(crate) fn decode(text: &str) -> Result<String> {
     decoded
         .map(std::borrow::Cow::into_owned)
         .map_err(|_| Error::Engine("user or password in the address is not UTF-8".to_owned()))
+}
+
+fn with_sentinel_password(
+    text: &str,
+    variable: &impl Fn(&str) -> Option<SecretString>,
+) -> Result<SecretString> {
+    let wants = matches!(
+        MetaUrl::parse(text)?,
+        MetaUrl::Redis(RedisUrl { master: Some(_), sentinel_password: None, .. })
+    );
+    let password = if wants { variable("SENTINEL_PASSWORD") } else { None };
+    let Some(password) = password else { return Ok(SecretString::from(text)) };
+    let mark = if text.contains('?') { '&' } else { '?' };
+    let password = utf8_percent_encode(password.expose_secret(), NON_ALPHANUMERIC);
+    Ok(SecretString::from(format!("{text}{mark}{SENTINEL_PASSWORD}={password}")))
 }
 
 fn outside_password(
@@ -356,6 +380,16 @@ mod tests {
         let url = redis("redis://mymaster,h1,h2:5000/1");
         assert_eq!(url.master.as_deref(), Some("mymaster"));
         assert_eq!(url.hosts, [("h1".to_owned(), 26379), ("h2".to_owned(), 5000)]);
+        let variable = |name: &str| (name == "SENTINEL_PASSWORD").then(|| SecretString::from("s&e/n"));
+        for address in ["redis://m,h1/1", "redis://:p@m,h1/1?read-timeout=3s"] {
+            let whole = MetaUrl::with_password(address, variable).expect("parses");
+            let url = redis(whole.expose_secret());
+            assert_eq!(url.sentinel_password.as_ref().expect("filled in").expose_secret(), "s&e/n");
+            assert!(
+                !MetaUrl::Redis(url).to_string().contains("sentinel"),
+                "neither the option nor the password shows"
+            );
+        }
         let url = redis("redis://h1:7000,h2:7001/1");
         assert_eq!((url.master, url.hosts.len()), (None, 2));
     }

@@ -11,6 +11,7 @@ use redis::{
     RedisConnectionInfo, RedisError, ServerError, TlsCertificates, Value,
 };
 
+use super::sentinel::{self, Sentinels};
 use crate::error::{Error, Result};
 use crate::url::RedisUrl;
 
@@ -18,9 +19,71 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// As the peer's `read-timeout`.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One server and one database in it. Holds no connection.
+/// How servers are reached, whichever they are.
+#[derive(Clone)]
+pub(super) struct Network {
+    /// With TLS: what we show and whom we trust.
+    certificates: Option<TlsCertificates>,
+    is_insecure: bool,
+}
+
+impl Network {
+    fn new(url: &RedisUrl) -> Result<Self> {
+        if url.param("tls-server-name").is_some() {
+            return Err(Error::Engine(
+                "tls-server-name is not supported yet: use the name that the certificate is for as the host"
+                    .to_owned(),
+            ));
+        }
+        let certificates = if url.tls { Some(certificates(url)?) } else { None };
+        Ok(Self { certificates, is_insecure: is_true(url.param("insecure-skip-verify")) })
+    }
+
+    pub(super) fn address(&self, host: &str, port: u16) -> ConnectionAddr {
+        match self.certificates {
+            Some(_) => ConnectionAddr::TcpTls {
+                host: host.to_owned(),
+                port,
+                insecure: self.is_insecure,
+                tls_params: None,
+            },
+            None => ConnectionAddr::Tcp(host.to_owned(), port),
+        }
+    }
+
+    /// # Errors
+    /// An address or certificates that can't be used.
+    pub(super) fn client(&self, address: ConnectionAddr) -> Result<redis::Client> {
+        let name = address.to_string();
+        let broken = |cause: RedisError| {
+            Error::Engine(format!("the address of Redis at {name} can't be used: {cause}"))
+        };
+        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(RESPONSE_TIMEOUT);
+        // The handshake is ours, so that its refusals keep their words: nothing is set here.
+        let info = address
+            .into_connection_info()
+            .map_err(broken)?
+            .set_tcp_settings(tcp)
+            .set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
+        match &self.certificates {
+            Some(certificates) => {
+                choose_crypto();
+                redis::Client::build_with_tls(info, certificates.clone()).map_err(broken)
+            }
+            None => redis::Client::open(info).map_err(broken),
+        }
+    }
+}
+
+/// Who serves the database.
+enum Servers {
+    One(redis::Client),
+    MasterOf(Sentinels),
+}
+
+/// One database in a server, or in the master that sentinels name. Holds no connection.
 pub(super) struct Endpoint {
-    client: redis::Client,
+    servers: Servers,
     config: AsyncConnectionConfig,
     username: Option<String>,
     password: Option<SecretString>,
@@ -32,59 +95,40 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// # Errors
-    /// Addresses of clusters and sentinels, unreadable certificates, options this client does not have.
+    /// Addresses of clusters, unreadable certificates, options this client does not have.
     pub(super) fn new(url: &RedisUrl) -> Result<Self> {
-        if url.master.is_some() {
-            return Err(Error::Engine(
-                "metadata on Redis Sentinel is not supported yet: give the address of the master itself"
-                    .to_owned(),
-            ));
-        }
-        if url.hosts.len() > 1 {
-            return Err(Error::Engine(
-                "metadata on Redis Cluster is not supported yet: give one standalone server".to_owned(),
-            ));
-        }
-        if url.param("tls-server-name").is_some() {
-            return Err(Error::Engine(
-                "tls-server-name is not supported yet: use the name that the certificate is for as the host"
-                    .to_owned(),
-            ));
-        }
-        let address = match (&url.socket, url.hosts.first()) {
-            (Some(path), _) => ConnectionAddr::Unix(path.clone()),
-            (None, Some((host, port))) if url.tls => ConnectionAddr::TcpTls {
-                host: host.clone(),
-                port: *port,
-                insecure: is_true(url.param("insecure-skip-verify")),
-                tls_params: None,
-            },
-            (None, Some((host, port))) => ConnectionAddr::Tcp(host.clone(), *port),
-            (None, None) => return Err(Error::Engine("the Redis address names no host".to_owned())),
+        let network = Network::new(url)?;
+        let (servers, name) = match (&url.master, &url.socket, url.hosts.as_slice()) {
+            (Some(master), _, hosts) => {
+                let sentinels =
+                    Sentinels::new(master.clone(), hosts, url.sentinel_password.clone(), network)?;
+                let name = sentinels.name();
+                (Servers::MasterOf(sentinels), name)
+            }
+            (None, Some(path), _) => {
+                let address = ConnectionAddr::Unix(path.clone());
+                let name = address.to_string();
+                (Servers::One(network.client(address)?), name)
+            }
+            (None, None, [(host, port)]) => {
+                let address = network.address(host, *port);
+                let name = address.to_string();
+                (Servers::One(network.client(address)?), name)
+            }
+            (None, None, []) => return Err(Error::Engine("the Redis address names no host".to_owned())),
+            (None, None, _) => {
+                return Err(Error::Engine(
+                    "metadata on Redis Cluster is not supported yet: give one standalone server".to_owned(),
+                ));
+            }
         };
-        let name = format!("{address}/{}", url.db);
-        let broken = |cause: RedisError| {
-            Error::Engine(format!("the address of Redis at {name} can't be used: {cause}"))
-        };
-        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(RESPONSE_TIMEOUT);
-        // The handshake is ours, so that its refusals keep their words: nothing is set here.
-        let info = address
-            .into_connection_info()
-            .map_err(broken)?
-            .set_tcp_settings(tcp)
-            .set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
-        let client = if url.tls {
-            choose_crypto();
-            redis::Client::build_with_tls(info, certificates(url)?).map_err(broken)?
-        } else {
-            redis::Client::open(info).map_err(broken)?
-        };
+        let name = format!("{name}/{}", url.db);
         let response_timeout = url.param("read-timeout").and_then(duration).unwrap_or(RESPONSE_TIMEOUT);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(response_timeout));
         let (username, password) = (url.username.clone(), url.password.clone());
-        Ok(Self { client, config, username, password, db: url.db, name, tls: url.tls })
+        Ok(Self { servers, config, username, password, db: url.db, name, tls: url.tls })
     }
 
     /// A connection that has authenticated and selected its database; its driver runs on the current runtime.
@@ -92,7 +136,11 @@ impl Endpoint {
     /// # Errors
     /// `Unavailable` where a later try may succeed, `Engine` where the address or the server must be changed.
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection> {
-        let opened = self.client.get_multiplexed_async_connection_with_config(&self.config).await;
+        let client = match &self.servers {
+            Servers::One(client) => client.clone(),
+            Servers::MasterOf(sentinels) => sentinels.master(&self.config).await?,
+        };
+        let opened = client.get_multiplexed_async_connection_with_config(&self.config).await;
         let mut link = opened.map_err(|cause| self.unreachable(&cause))?;
         let mut greeting = Pipeline::with_capacity(3);
         if let Some(password) = &self.password {
@@ -108,25 +156,32 @@ impl Endpoint {
         greeting.cmd("PING");
         let replies = match link.send_packed_commands(&greeting, 0, greeting.len()).await {
             Ok(replies) => replies,
-            Err(cause) => return Err(self.diagnose(&cause).await),
+            Err(cause) => return Err(self.diagnose(&client, &cause).await),
         };
-        match replies.iter().find_map(server_error) {
-            None => Ok(link),
-            Some(refusal) => Err(self.refused(refusal)),
+        if let Some(refusal) = replies.iter().find_map(server_error) {
+            return Err(self.refused(refusal));
         }
+        if matches!(self.servers, Servers::MasterOf(_))
+            && !sentinel::is_master(&mut link).await.map_err(|cause| self.lost(&cause))?
+        {
+            return Err(Error::Unavailable(format!(
+                "{} is between two masters: the one that its sentinels name is a replica still",
+                self.server()
+            )));
+        }
+        Ok(link)
     }
 
     /// A server that answers once and hangs up (protected mode, too many clients) is asked again with a single
     /// command, whose answer then survives.
-    async fn diagnose(&self, cause: &RedisError) -> Error {
+    async fn diagnose(&self, client: &redis::Client, cause: &RedisError) -> Error {
         if cause.is_timeout() {
             return Error::Unavailable(format!(
                 "{} takes connections and answers nothing ({cause}); check that it is Redis and that it is not stuck",
                 self.server()
             ));
         }
-        let Ok(mut link) = self.client.get_multiplexed_async_connection_with_config(&self.config).await
-        else {
+        let Ok(mut link) = client.get_multiplexed_async_connection_with_config(&self.config).await else {
             return self.lost(cause);
         };
         match link.send_packed_command(&redis::cmd("PING")).await {
@@ -180,6 +235,9 @@ impl Endpoint {
         let user = self.username.as_deref().unwrap_or("default");
         match code {
             "OOM" => Error::Full(format!("{server} is out of memory: raise its maxmemory ({detail})")),
+            "READONLY" if matches!(self.servers, Servers::MasterOf(_)) => {
+                Error::Unavailable(format!("{server} is a replica since a failover ({detail})"))
+            }
             "READONLY" => Error::Replica(format!(
                 "{server} is a replica: point the address at the master, or mount with --read-only ({detail})"
             )),

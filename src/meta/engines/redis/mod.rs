@@ -15,6 +15,7 @@ mod mux;
 mod records;
 mod reply;
 mod scan;
+mod sentinel;
 mod slots;
 mod volume;
 

@@ -22,7 +22,7 @@ const PROBES: usize = 10_000;
 
 impl RedisEngine {
     /// # Errors
-    /// A cluster, a sentinel, a server that does not let us run transactions, or none.
+    /// A cluster, a sentinel in place of a server, a server that does not let us run transactions, or none.
     pub(super) async fn inspect_server(&self) -> Result<()> {
         let info = self.mux.send(&redis::cmd("INFO")).await?;
         match server_error(&info) {
@@ -56,7 +56,7 @@ impl RedisEngine {
             Some("cluster") => return Err(self.endpoint.is_cluster()),
             Some("sentinel") => {
                 return Err(Error::Engine(format!(
-                    "Redis at {name} is a sentinel, which is not supported yet: give the address of the master itself"
+                    "Redis at {name} is a sentinel: write redis://MASTER,{name} with the name that it gives the master"
                 )));
             }
             _ => {}

@@ -2,6 +2,7 @@
 
 mod cost;
 mod doubt;
+mod failover;
 mod interop;
 mod records;
 mod refusals;

@@ -68,7 +68,9 @@ async fn servers_that_do_not_fit_are_named() {
     assert!(matches!(full, Error::Unavailable(_)));
     assert_says(&full, &["maxclients"]);
     assert_says(&refusal("redis://h1:6379,h2:6379/1").await, &["Cluster", "not supported yet"]);
-    assert_says(&refusal("redis://mymaster,h1,h2/1").await, &["Sentinel", "not supported yet"]);
+    let lost = refusal(&format!("redis://mymaster,127.0.0.1:{port}/1")).await;
+    assert!(matches!(lost, Error::Unavailable(_)));
+    assert_says(&lost, &["no sentinel tells", "mymaster", &port.to_string()]);
 }
 
 #[tokio::test]
