@@ -11,7 +11,8 @@ image=${1:?install.sh IMAGE.tar}
 kubectl=$CLUSTER_DIR/kubectl
 
 "$CLUSTER_DIR/load.sh" "$image"
-namespaces=(demo)
+# A case that needs two has the second one here.
+namespaces=(demo case-23-source)
 for file in "$REPOSITORY"/e2e/cases/[0-9]*.sh; do
     name=$(basename "$file")
     namespaces+=("case-${name%%_*}")

@@ -45,7 +45,7 @@ begin() {
 clear_namespace() {
     k delete pods --all --force --grace-period=0 --timeout=60s >/dev/null 2>&1 || true
     k delete pvc --all --timeout=60s >/dev/null 2>&1 || true
-    k delete filesystems.juicefs.rs --all --timeout=60s >/dev/null 2>&1 || true
+    k delete mirrors.juicefs.rs,filesystems.juicefs.rs --all --timeout=60s >/dev/null 2>&1 || true
     k delete jobs,services,secrets --all --timeout=60s >/dev/null 2>&1 || true
 }
 

@@ -1,4 +1,4 @@
-//! StorageClasses of a `FileSystem`.
+//! StorageClasses of a `FileSystem` or a `Mirror`.
 
 use crate::crd::file_system::{BindingMode, ReclaimPolicy, StorageClassSpec};
 use crate::settings::MountOptions;
@@ -10,10 +10,38 @@ use std::collections::BTreeMap;
 /// Calls of the sidecars and the kubelet that carry the Secret.
 const SECRET_CALLS: &[&str] = &["provisioner", "node-publish", "controller-expand"];
 
+/// Kinds of ours that things are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerKind {
+    FileSystem,
+    Mirror,
+}
+
+impl OwnerKind {
+    /// The object's kind.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FileSystem => "FileSystem",
+            Self::Mirror => "Mirror",
+        }
+    }
+
+    /// Labels that say whose an object is: name and namespace.
+    #[must_use]
+    pub fn label_keys(self) -> [&'static str; 2] {
+        match self {
+            Self::FileSystem => [labels::FILE_SYSTEM, labels::FILE_SYSTEM_NAMESPACE],
+            Self::Mirror => [labels::MIRROR_NAME, labels::MIRROR_NAMESPACE],
+        }
+    }
+}
+
 /// Who the classes are for.
 #[derive(Clone, Debug)]
 pub struct ClassOwner<'a> {
-    /// Name of the `FileSystem`.
+    pub kind: OwnerKind,
+    /// Name of the object.
     pub name: &'a str,
     /// Its namespace, where the Secret is too.
     pub namespace: &'a str,
@@ -54,6 +82,12 @@ pub fn build(spec: &StorageClassSpec, owner: &ClassOwner<'_>) -> Result<StorageC
         let cause = format!("mount options not known: {}", unknown.join(", "));
         return Err(Error::BadParameter { class: class(), cause });
     }
+    if owner.kind == OwnerKind::Mirror && spec.path_pattern.is_none() && !parameters.contains_key("subPath") {
+        let cause = "nothing is ever made in a mirror: set pathPattern, or the parameter subPath, to a directory of the \
+                     source"
+            .to_owned();
+        return Err(Error::BadParameter { class: class(), cause });
+    }
     if let Some(pattern) = &spec.path_pattern {
         parameters.insert("pathPattern".into(), pattern.clone());
     }
@@ -67,7 +101,7 @@ pub fn build(spec: &StorageClassSpec, owner: &ClassOwner<'_>) -> Result<StorageC
     Ok(StorageClass {
         metadata: ObjectMeta {
             name: Some(spec.name.clone()),
-            labels: Some(owner_labels(owner.name, owner.namespace)),
+            labels: Some(owner_labels(owner.kind, owner.name, owner.namespace)),
             annotations,
             ..ObjectMeta::default()
         },
@@ -93,23 +127,24 @@ pub fn build(spec: &StorageClassSpec, owner: &ClassOwner<'_>) -> Result<StorageC
     })
 }
 
-/// Labels of everything that is made for a `FileSystem`.
+/// Labels of everything that is made for an object of ours.
 #[must_use]
-pub fn owner_labels(name: &str, namespace: &str) -> BTreeMap<String, String> {
+pub fn owner_labels(kind: OwnerKind, name: &str, namespace: &str) -> BTreeMap<String, String> {
+    let [name_key, namespace_key] = kind.label_keys();
     BTreeMap::from([
         (labels::MANAGED_BY.to_owned(), "juicefs-operator".to_owned()),
-        (labels::FILE_SYSTEM.to_owned(), name.to_owned()),
-        (labels::FILE_SYSTEM_NAMESPACE.to_owned(), namespace.to_owned()),
+        (name_key.to_owned(), name.to_owned()),
+        (namespace_key.to_owned(), namespace.to_owned()),
     ])
 }
 
-/// Whether an object's labels say that it was made for this `FileSystem`.
+/// Whether an object's labels say that it was made for this one.
 #[must_use]
-pub fn belongs_to(found: &ObjectMeta, name: &str, namespace: &str) -> bool {
+pub fn belongs_to(found: &ObjectMeta, kind: OwnerKind, name: &str, namespace: &str) -> bool {
     let has = |key: &str, value: &str| {
         found.labels.as_ref().and_then(|labels| labels.get(key)).is_some_and(|v| v == value)
     };
-    owner_labels(name, namespace).iter().all(|(key, value)| has(key, value))
+    owner_labels(kind, name, namespace).iter().all(|(key, value)| has(key, value))
 }
 
 /// Whether `found` can become `wanted` without being made anew: the API server lets nobody change the rest.
@@ -125,7 +160,8 @@ pub fn can_update(found: &StorageClass, wanted: &StorageClass) -> bool {
 mod tests {
     use super::*;
 
-    const OWNER: ClassOwner<'_> = ClassOwner { name: "data", namespace: "storage", secret: "data-csi" };
+    const OWNER: ClassOwner<'_> =
+        ClassOwner { kind: OwnerKind::FileSystem, name: "data", namespace: "storage", secret: "data-csi" };
 
     #[test]
     fn a_class_names_the_secret_for_every_call_and_its_owner() {
@@ -147,13 +183,24 @@ mod tests {
             (class.provisioner.as_str(), class.reclaim_policy.as_deref()),
             ("csi.juicefs.com", Some("Delete"))
         );
-        assert!(
-            belongs_to(&class.metadata, "data", "storage") && !belongs_to(&class.metadata, "data", "other")
-        );
+        let belongs = |kind, namespace| belongs_to(&class.metadata, kind, "data", namespace);
+        assert!(belongs(OwnerKind::FileSystem, "storage") && !belongs(OwnerKind::FileSystem, "other"));
+        assert!(!belongs(OwnerKind::Mirror, "storage"), "a Mirror of the same name is another owner");
         assert!(class.metadata.annotations.is_none());
         let mut retained = class.clone();
         retained.reclaim_policy = Some("Retain".into());
         assert!(can_update(&class, &class) && !can_update(&class, &retained));
+    }
+
+    #[test]
+    fn a_class_of_a_mirror_says_where_its_volumes_are() {
+        let owner = ClassOwner { kind: OwnerKind::Mirror, ..OWNER };
+        let plain = StorageClassSpec { name: "c".into(), ..StorageClassSpec::default() };
+        let told = build(&plain, &owner).expect_err("no path").to_string();
+        assert!(told.contains("pathPattern"), "{told}");
+        let parameters = BTreeMap::from([("subPath".to_owned(), "a".to_owned())]);
+        build(&StorageClassSpec { parameters, ..plain.clone() }, &owner).expect("subPath");
+        build(&StorageClassSpec { path_pattern: Some("a".into()), ..plain }, &owner).expect("pathPattern");
     }
 
     #[test]

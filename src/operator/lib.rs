@@ -3,11 +3,18 @@
 //! One folder per kind. `plan` decides from what was seen, without a client or a clock; `observe` looks; `apply`
 //! does. Only the leader of all replicas reconciles; every replica answers `/healthz`.
 
+mod apply;
+mod classes;
+mod conditions;
 pub mod file_system;
 pub mod format_job;
 mod health;
 mod leader;
+pub mod mirror;
+mod owner;
 mod run;
+mod step;
+mod surroundings;
 
 pub use run::{Error, OperatorSettings, run};
 

@@ -1,7 +1,7 @@
 //! The operator's process: health, leadership, one controller per kind.
 
 use crate::leader::Leader;
-use crate::{MANAGER, file_system, health};
+use crate::{MANAGER, file_system, health, mirror};
 use kube::Client;
 use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,7 +52,8 @@ pub async fn run(settings: OperatorSettings) -> Result<(), Error> {
         tracing::info!(identity = settings.identity, "leading");
         tokio::select! {
             () = leader.hold() => Err(Error::LeadershipLost),
-            () = file_system::run(client, &settings) => Err(Error::ControllerEnded),
+            () = file_system::run(client.clone(), &settings) => Err(Error::ControllerEnded),
+            () = mirror::run(client, &settings) => Err(Error::ControllerEnded),
         }
     };
     let outcome = tokio::select! {

@@ -4,6 +4,7 @@
 //! batch in one transaction with the cursor. So a mirror is always equal to its source at some version, whatever
 //! happens to the follower.
 
+mod addresses;
 mod apply;
 mod create;
 mod dirty;
@@ -12,8 +13,10 @@ mod follower;
 mod reconcile;
 mod status;
 
+pub use addresses::Addresses;
 pub use create::{NewMirror, create, drop_mirror};
 pub use error::{Error, Result};
 pub use follower::{Follower, Turn};
+pub use juicefs_meta::mirror::State;
 pub use reconcile::{Difference, check};
 pub use status::{MirrorStatus, status};

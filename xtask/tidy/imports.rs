@@ -24,7 +24,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("k8s", &["base"]),
     // ADR 3: the driver makes its directories in the metadata.
     ("csi", &["base", "meta", "k8s", "mount", "volume"]),
-    ("operator", &["base", "k8s", "volume"]),
+    // ADR 6 of the design: it has mirrors made, and reads how far they are.
+    ("operator", &["base", "k8s", "volume", "replication"]),
     (
         "cli",
         &[

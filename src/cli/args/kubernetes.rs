@@ -27,6 +27,23 @@ pub(crate) struct OperatorArgs {
     pub default_class_owners: Vec<String>,
 }
 
+/// `mirror-follower`
+#[derive(Args, Debug)]
+pub(crate) struct MirrorFollowerArgs {
+    /// Name of the mirror.
+    #[arg(long)]
+    pub name: String,
+    /// File with the whole address of the source's metadata engine.
+    #[arg(long)]
+    pub source_url_file: PathBuf,
+    /// File with the whole address of the mirror's metadata engine.
+    #[arg(long)]
+    pub mirror_url_file: PathBuf,
+    /// Where the reason goes when it ends.
+    #[arg(long, default_value = "/dev/termination-log")]
+    pub report_file: PathBuf,
+}
+
 /// `format-job`
 #[derive(Args, Debug)]
 pub(crate) struct FormatJobArgs {

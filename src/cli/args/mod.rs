@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use csi::CsiCommand;
 pub(crate) use dump::{DumpArgs, LoadArgs};
-pub(crate) use kubernetes::{FormatJobArgs, OperatorArgs};
+pub(crate) use kubernetes::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs};
 pub(crate) use mirror::{FollowArgs, MirrorCommand};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use tools::{CompactArgs, InfoArgs, RmrArgs, SummaryArgs};
@@ -120,6 +120,9 @@ pub(crate) enum Command {
     /// Format a volume inside a Job (started by the operator)
     #[command(hide = true)]
     FormatJob(FormatJobArgs),
+    /// Make a mirror and follow its source inside a pod (started by the operator)
+    #[command(hide = true)]
+    MirrorFollower(MirrorFollowerArgs),
     /// Print the custom resource definitions
     #[command(hide = true)]
     Crds,

@@ -3,10 +3,11 @@
 use anyhow::Context;
 use juicefs_operator::OperatorSettings;
 use juicefs_operator::format_job::{self, FormatJobSettings};
+use juicefs_operator::mirror::follower::{self, FollowerSettings};
 use std::process::ExitCode;
 
 use super::say;
-use crate::args::{FormatJobArgs, OperatorArgs};
+use crate::args::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs};
 
 pub(crate) async fn operator(args: OperatorArgs) -> anyhow::Result<ExitCode> {
     let settings = OperatorSettings {
@@ -34,6 +35,18 @@ pub(crate) async fn format_job(args: FormatJobArgs) -> anyhow::Result<ExitCode> 
         .with_context(|| format!("cannot write the report to {}", settings.report_file.display()))?;
     tracing::info!(result = ?report.result, "{}", report.message);
     Ok(ExitCode::from(report.exit_code()))
+}
+
+pub(crate) async fn mirror_follower(args: MirrorFollowerArgs) -> anyhow::Result<ExitCode> {
+    let settings = FollowerSettings {
+        name: args.name,
+        source_url_file: args.source_url_file,
+        mirror_url_file: args.mirror_url_file,
+        report_file: args.report_file,
+    };
+    follower::run(&settings).await?;
+    tracing::info!("nothing to follow any more");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The custom resource definitions, one YAML document each.

@@ -52,6 +52,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Umount(args) => mount::umount(&args),
         Command::Operator(args) => wait(kubernetes::operator(args)),
         Command::FormatJob(args) => wait(kubernetes::format_job(args)),
+        Command::MirrorFollower(args) => wait(kubernetes::mirror_follower(args)),
         Command::Crds => Ok(kubernetes::crds()),
         Command::MountPod { broker_uid, worker: true, .. } => mount::pod_worker(broker_uid),
         Command::MountPod { socket, .. } => mount::pod(&socket),

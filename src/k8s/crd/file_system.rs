@@ -216,6 +216,10 @@ pub struct FormatSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub inodes: Option<i64>,
+    /// Keep a log of every change of metadata, by which mirrors follow. In a volume that is there already,
+    /// `juicefs config --changelog` switches it on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub change_log: bool,
     /// Adopt only the volume with this UUID, and never make one. Cannot change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 36, max = 36), regex(pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"))]
@@ -239,6 +243,7 @@ impl Default for FormatSpec {
             trash_days: default_trash_days(),
             capacity: None,
             inodes: None,
+            change_log: false,
             uuid: None,
         }
     }

@@ -1,10 +1,14 @@
 //! The custom resources of group `juicefs.rs`, version `v1alpha1`, and the YAML that installs them.
 
 pub mod file_system;
+pub mod mirror;
+pub mod mirror_status;
 mod schema;
 pub mod status;
 
 pub use file_system::{FileSystem, FileSystemSpec};
+pub use mirror::{Mirror, MirrorSpec};
+pub use mirror_status::{MirrorPhase, MirrorStatus};
 pub use status::{Condition, FileSystemStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -30,7 +34,7 @@ pub struct CrdFile {
 /// Every custom resource definition that we have.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![without_nulls(&FileSystem::crd())]
+    vec![without_nulls(&FileSystem::crd()), without_nulls(&Mirror::crd())]
 }
 
 /// Takes `nullable` out of a definition: the API server then drops a null as if the field were not there, so that

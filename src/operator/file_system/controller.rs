@@ -1,9 +1,9 @@
 //! Watches `FileSystem`s: look, decide, do, say.
 
-use super::apply::{self, perform, write_status};
 use super::observe::observe;
 use super::plan::plan;
 use super::seen::PlanSettings;
+use crate::apply::{self, perform, write_status};
 use crate::run::OperatorSettings;
 use futures::StreamExt;
 use juicefs_k8s::crd::FileSystem;
@@ -84,7 +84,7 @@ async fn reconcile(cached: Arc<FileSystem>, context: Arc<Context>) -> Result<Act
             Err(error) => return Err(error.into()),
         }
     }
-    if let Some(status) = &plan.status {
+    if let Some(status) = plan.status.as_ref().filter(|status| fs.status.as_ref() != Some(*status)) {
         write_status(client, &fs, status).await?;
     }
     for note in &plan.notes {

@@ -1,19 +1,27 @@
 //! The exported Secret: the keys that upstream's driver and ours read.
 
 use super::job::JobInputs;
+use crate::surroundings::FoundSecret;
 use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_k8s::crd::FileSystem;
+use juicefs_k8s::crd::file_system::MetaSpec;
 use juicefs_k8s::settings::{SecretMap, with_password};
 
 /// Content of the Secret. The URL is complete with its password, because neither driver looks for it elsewhere.
-pub(super) fn content(fs: &FileSystem, inputs: &JobInputs<'_>) -> SecretMap {
+pub(crate) fn content(fs: &FileSystem, inputs: &JobInputs<'_>) -> SecretMap {
     let mut data = SecretMap::from([
         ("name".to_owned(), fs.volume_name().into()),
         ("storage".to_owned(), fs.spec.storage.kind.as_str().into()),
         ("bucket".to_owned(), fs.spec.storage.bucket.as_str().into()),
-        ("metaurl".to_owned(), meta_url(fs, inputs)),
+        ("metaurl".to_owned(), complete_url(&fs.spec.meta, inputs.meta)),
     ]);
-    let Some(storage) = inputs.storage else { return data };
+    data.extend(inputs.storage.map(store_keys).unwrap_or_default());
+    data
+}
+
+/// What opens the bucket, as both drivers read it.
+pub(crate) fn store_keys(storage: &FoundSecret) -> SecretMap {
+    let mut data = SecretMap::new();
     for key in ["access-key", "secret-key"] {
         if let Some(value) = storage.data.get(key) {
             data.insert(key.to_owned(), trimmed(value));
@@ -26,9 +34,10 @@ pub(super) fn content(fs: &FileSystem, inputs: &JobInputs<'_>) -> SecretMap {
     data
 }
 
-fn meta_url(fs: &FileSystem, inputs: &JobInputs<'_>) -> SecretString {
-    let stored = inputs.meta.and_then(|(secret, key)| secret.data.get(key)).map(trimmed);
-    match (&fs.spec.meta.url, stored) {
+/// The metadata engine's address with its password.
+pub(crate) fn complete_url(meta: &MetaSpec, secret: Option<(&FoundSecret, &str)>) -> SecretString {
+    let stored = secret.and_then(|(secret, key)| secret.data.get(key)).map(trimmed);
+    match (&meta.url, stored) {
         (Some(url), Some(password)) => with_password(url, &password),
         (Some(url), None) => url.as_str().into(),
         (None, Some(url)) => url,

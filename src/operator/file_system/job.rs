@@ -1,9 +1,10 @@
 //! The format Job. Its name is the hash of what goes in, so that making it twice is one Job, and other input is
 //! another Job. Secrets reach it as files in memory; the specification is an annotation read as a file.
 
-use super::seen::{FoundSecret, PlanSettings};
+use super::seen::PlanSettings;
 use crate::format_job::{EXIT_CONFLICT, FormatSpec, SPEC_VERSION};
-use juicefs_k8s::class::owner_labels;
+use crate::surroundings::FoundSecret;
+use juicefs_k8s::class::{OwnerKind, owner_labels};
 use juicefs_k8s::crd::FileSystem;
 use juicefs_k8s::{POD_UID, labels, name, pod, quantity};
 use k8s_openapi::api::batch::v1::{
@@ -63,6 +64,7 @@ pub fn format_spec(fs: &FileSystem) -> Result<FormatSpec, String> {
             .map_err(|_| "format.trashDays must not be negative".to_owned())?,
         capacity_bytes: capacity.map_err(|error| format!("format.capacity: {error}"))?.unwrap_or(0),
         inodes: unsigned("format.inodes", format.inodes.unwrap_or(0))?,
+        change_log: format.change_log,
         uuid: format.uuid.clone().or(known_uuid),
     })
 }
@@ -86,7 +88,7 @@ impl JobInputs<'_> {
     /// The Job.
     pub(super) fn build(&self, fs: &FileSystem, spec: &FormatSpec, settings: &PlanSettings) -> Job {
         let namespace = fs.namespace().unwrap_or_default();
-        let job_labels = owner_labels(&fs.name_any(), &namespace);
+        let job_labels = owner_labels(OwnerKind::FileSystem, &fs.name_any(), &namespace);
         let mut pod_labels = job_labels.clone();
         pod_labels.insert(labels::APP_NAME.into(), "juicefs-format".into());
         let text = serde_json::to_string(spec).unwrap_or_default();
@@ -182,7 +184,7 @@ impl JobInputs<'_> {
     }
 }
 
-fn resources(cpu: &str, memory: &str) -> BTreeMap<String, Quantity> {
+pub(crate) fn resources(cpu: &str, memory: &str) -> BTreeMap<String, Quantity> {
     BTreeMap::from([("cpu".into(), Quantity(cpu.into())), ("memory".into(), Quantity(memory.into()))])
 }
 
@@ -200,7 +202,7 @@ fn give_up_on_conflict() -> PodFailurePolicy {
     }
 }
 
-fn mount(name: &str, path: &str) -> VolumeMount {
+pub(crate) fn mount(name: &str, path: &str) -> VolumeMount {
     VolumeMount {
         name: name.into(),
         mount_path: path.into(),
@@ -224,7 +226,7 @@ fn spec_volume() -> Volume {
 }
 
 /// Files in memory, readable by the container's group only, and only these keys.
-fn secret_volume(volume: &str, secret: &str, keys: &[(&str, &str)]) -> Volume {
+pub(crate) fn secret_volume(volume: &str, secret: &str, keys: &[(&str, &str)]) -> Volume {
     let item =
         |(key, path): &(&str, &str)| KeyToPath { key: (*key).into(), path: (*path).into(), mode: None };
     let source = SecretVolumeSource {

@@ -1,18 +1,16 @@
 //! `FileSystem`: from a spec to a formatted volume, a Secret and StorageClasses.
 
-mod apply;
-mod conditions;
 mod controller;
-mod export;
-mod job;
+pub(crate) mod export;
+pub(crate) mod job;
 mod observe;
-mod plan;
+pub(crate) mod plan;
 mod seen;
 
-pub use conditions::{ConditionKind, Finding};
+pub use crate::conditions::{ConditionKind, Finding};
+pub use crate::step::Step;
+pub use crate::surroundings::{ClassSeen, ExportSeen, FoundSecret, SecretSeen};
 pub(crate) use controller::run;
 pub use job::{JobInputs, format_spec};
 pub use plan::plan;
-pub use seen::{
-    ClassSeen, ExportSeen, FoundSecret, JobSeen, JobState, Plan, PlanSettings, SecretSeen, Seen, Step,
-};
+pub use seen::{JobSeen, JobState, Plan, PlanSettings, Seen};

@@ -1,16 +1,15 @@
 //! Looks at everything around a `FileSystem`. Reads only.
 
 use super::job;
-use super::seen::{ClassSeen, ExportSeen, FoundSecret, JobSeen, JobState, SecretSeen, Seen};
+use super::seen::{JobSeen, JobState, Seen};
 use crate::format_job::FormatReport;
-use juicefs_k8s::class::belongs_to;
+use crate::owner::code;
+use crate::surroundings::{ExportSeen, classes, export, secret};
 use juicefs_k8s::crd::FileSystem;
 use juicefs_k8s::events::shortened;
 use juicefs_k8s::labels;
-use juicefs_k8s::settings::{SecretMap, secret_map};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
@@ -37,7 +36,7 @@ pub(super) async fn observe(client: &Client, fs: &FileSystem) -> Result<Seen, ku
         storage_secret: secret(&secrets, storage, false).await?,
         jobs: Vec::new(),
         export: ExportSeen::Absent,
-        classes: classes(client, fs, &namespace).await?,
+        classes: classes(client, fs, &fs.spec.storage_classes).await?,
     };
     match jobs(client, fs, &namespace).await {
         Ok(jobs) => seen.jobs = jobs,
@@ -53,64 +52,6 @@ pub(super) async fn observe(client: &Client, fs: &FileSystem) -> Result<Seen, ku
         }
     }
     Ok(seen)
-}
-
-/// Whether the object was made for this `FileSystem`.
-pub(super) fn owns_secret(fs: &FileSystem, secret: &Secret) -> bool {
-    let uid = fs.uid().unwrap_or_default();
-    secret.owner_references().iter().any(|owner| owner.uid == uid)
-}
-
-/// HTTP status of an answer; 0 if there was none.
-pub(super) fn code(error: &kube::Error) -> u16 {
-    if let kube::Error::Api(status) = error { status.code } else { 0 }
-}
-
-async fn secret(
-    api: &Api<Secret>,
-    name: Option<&str>,
-    is_password: bool,
-) -> Result<Option<SecretSeen>, kube::Error> {
-    let Some(name) = name else { return Ok(None) };
-    Ok(Some(match api.get_opt(name).await {
-        Ok(None) => SecretSeen::Missing(name.to_owned()),
-        Ok(Some(found)) => SecretSeen::Found(FoundSecret {
-            name: name.to_owned(),
-            version: format!(
-                "{} {}",
-                found.uid().unwrap_or_default(),
-                found.resource_version().unwrap_or_default()
-            ),
-            data: content(found),
-            is_password,
-        }),
-        Err(error) if code(&error) == 403 => SecretSeen::Forbidden(name.to_owned()),
-        Err(error) => return Err(error),
-    }))
-}
-
-/// Values that are no text are left out: none of our keys can have one.
-fn content(secret: Secret) -> SecretMap {
-    let data = secret.data.unwrap_or_default().into_iter();
-    secret_map(data.filter_map(|(key, value)| Some((key, String::from_utf8(value.0).ok()?))))
-}
-
-fn export(fs: &FileSystem, found: Secret) -> ExportSeen {
-    if owns_secret(fs, &found) { ExportSeen::Ours(content(found)) } else { ExportSeen::Foreign }
-}
-
-async fn classes(client: &Client, fs: &FileSystem, namespace: &str) -> Result<Vec<ClassSeen>, kube::Error> {
-    let api: Api<StorageClass> = Api::all(client.clone());
-    let name = fs.name_any();
-    let all = api.list(&ListParams::default()).await?.items.into_iter();
-    let seen = all.map(|object| ClassSeen {
-        name: object.name_any(),
-        ours: belongs_to(&object.metadata, &name, namespace),
-        object,
-    });
-    let wanted =
-        |class: &ClassSeen| class.ours || fs.spec.storage_classes.iter().any(|spec| spec.name == class.name);
-    Ok(seen.filter(wanted).collect())
 }
 
 async fn jobs(client: &Client, fs: &FileSystem, namespace: &str) -> Result<Vec<JobSeen>, kube::Error> {

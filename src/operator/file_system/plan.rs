@@ -1,16 +1,17 @@
 //! Decides what a `FileSystem` needs next, from what was seen. No client, no clock.
 
-use super::conditions::{self, ConditionKind, Finding};
 use super::job::{self, JobInputs};
-use super::seen::{ExportSeen, JobSeen, JobState, Plan, PlanSettings, SecretSeen, Seen, Step};
+use super::seen::{JobSeen, JobState, Plan, PlanSettings, Seen};
+use crate::classes;
+use crate::conditions::{self, ConditionKind, Finding};
 use crate::format_job::{Cause, FormatReport};
-use juicefs_k8s::class::{self, ClassOwner};
+use crate::step::Step;
+use crate::surroundings::{ExportSeen, Lacking, SecretSeen, meta_secret, same_content};
+use juicefs_k8s::class::{ClassOwner, OwnerKind};
 use juicefs_k8s::crd::status::{FormatJobStatus, FormatOutcome, Phase};
 use juicefs_k8s::crd::{FileSystem, FileSystemStatus};
 use juicefs_k8s::events::Note;
 use juicefs_k8s::labels;
-use juicefs_k8s::settings::SecretMap;
-use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -84,29 +85,11 @@ enum Formatting {
 }
 
 /// The Secrets that the Job and the export need.
-fn inputs<'a>(fs: &'a FileSystem, seen: &'a Seen) -> Result<JobInputs<'a>, (&'static str, String)> {
-    let found = |secret: &'a Option<SecretSeen>| match secret {
-        None => Ok(None),
-        Some(SecretSeen::Found(found)) => Ok(Some(found)),
-        Some(SecretSeen::Missing(name)) => Err((
-            "SecretMissing",
-            format!("Secret {name} is not there; make it, and formatting goes on by itself"),
-        )),
-        Some(SecretSeen::Forbidden(name)) => Err((
-            "SecretForbidden",
-            format!(
-                "the operator may not read Secret {name} in this namespace; add the namespace to the chart's secretNamespaces"
-            ),
-        )),
-    };
-    let key = fs.spec.meta.secret_key().map(|(_, key)| key);
-    let meta = found(&seen.meta_secret)?.zip(key);
-    if let Some((secret, key)) = meta
-        && !secret.data.contains_key(key)
-    {
-        return Err(("SecretKeyMissing", format!("Secret {} has no key {key}", secret.name)));
-    }
-    Ok(JobInputs { meta, storage: found(&seen.storage_secret)? })
+fn inputs<'a>(fs: &'a FileSystem, seen: &'a Seen) -> Result<JobInputs<'a>, Lacking> {
+    Ok(JobInputs {
+        meta: meta_secret(&fs.spec.meta, seen.meta_secret.as_ref())?,
+        storage: seen.storage_secret.as_ref().map(SecretSeen::found).transpose()?,
+    })
 }
 
 /// What is being decided.
@@ -330,66 +313,15 @@ impl<'a> Draft<'a> {
 
     fn classes(&mut self, settings: &PlanSettings) {
         let (name, namespace) = (self.fs.name_any(), self.fs.namespace().unwrap_or_default());
-        let wanted = &self.fs.spec.storage_classes;
-        for class in self.seen.classes.iter().filter(|class| class.ours) {
-            if wanted.iter().all(|spec| spec.name != class.name) {
-                self.steps.push(Step::DeleteClass(class.name.clone()));
-            }
-        }
-        self.status.storage_classes.clear();
-        if wanted.is_empty() {
-            return;
-        }
         let secret = self.fs.exported_secret_name().unwrap_or_default();
-        let owner = ClassOwner { name: &name, namespace: &namespace, secret: &secret };
-        let may_default = settings.default_class_owners.contains(&format!("{namespace}/{name}"));
-        let mut troubles: Vec<(&str, String)> = Vec::new();
-        for spec in wanted {
-            if spec.default && !may_default {
-                let sentence = format!(
-                    "class {}: {namespace}/{name} is not in the operator's list of owners of the default class",
-                    spec.name
-                );
-                troubles.push(("DefaultClassNotAllowed", sentence));
-                continue;
-            }
-            match class::build(spec, &owner) {
-                Ok(class) => match self.place(class) {
-                    Ok(()) => self.status.storage_classes.push(spec.name.clone()),
-                    Err(sentence) => troubles.push(("Conflict", sentence)),
-                },
-                Err(error) => troubles.push(("BadParameters", error.to_string())),
-            }
-        }
-        self.say(match troubles.first() {
-            None => {
-                Finding::holds(ConditionKind::StorageClassesReady, "Applied", "all StorageClasses are there")
-            }
-            Some((reason, _)) => {
-                let sentences: Vec<&str> = troubles.iter().map(|(_, sentence)| sentence.as_str()).collect();
-                Finding::fails(ConditionKind::StorageClassesReady, reason, sentences.join("; "))
-            }
-        });
-    }
-
-    fn place(&mut self, wanted: StorageClass) -> Result<(), String> {
-        let name = wanted.name_any();
-        match self.seen.classes.iter().find(|class| class.name == name) {
-            Some(found) if !found.ours => Err(format!(
-                "StorageClass {name} exists and does not belong to this FileSystem; it was left alone"
-            )),
-            Some(found) if same_class(&found.object, &wanted) => Ok(()),
-            Some(found) => {
-                if !class::can_update(&found.object, &wanted) {
-                    self.steps.push(Step::DeleteClass(name));
-                }
-                self.steps.push(Step::ApplyClass(Box::new(wanted)));
-                Ok(())
-            }
-            None => {
-                self.steps.push(Step::ApplyClass(Box::new(wanted)));
-                Ok(())
-            }
+        let owner =
+            ClassOwner { kind: OwnerKind::FileSystem, name: &name, namespace: &namespace, secret: &secret };
+        let wanted = &self.fs.spec.storage_classes;
+        let planned = classes::plan(wanted, &self.seen.classes, &owner, &settings.default_class_owners);
+        self.steps.extend(planned.steps);
+        self.status.storage_classes = planned.names;
+        if let Some(finding) = planned.finding {
+            self.say(finding);
         }
     }
 
@@ -499,20 +431,4 @@ fn departure(fs: &FileSystem, seen: &Seen) -> Plan {
     );
     let notes = if ours { vec![Note::normal("Retained", "Delete", sentence)] } else { Vec::new() };
     Plan { steps, status: None, notes, again: WHEN_SETTLED }
-}
-
-fn same_content(found: &SecretMap, wanted: &SecretMap) -> bool {
-    use juicefs_base::ExposeSecret;
-    let plain = |map: &SecretMap| -> Vec<(String, String)> {
-        map.iter().map(|(key, value)| (key.clone(), value.expose_secret().to_owned())).collect()
-    };
-    plain(found) == plain(wanted)
-}
-
-fn same_class(found: &StorageClass, wanted: &StorageClass) -> bool {
-    let is_default = |class: &StorageClass| class.annotations().get(labels::DEFAULT_CLASS).cloned();
-    class::can_update(found, wanted)
-        && found.mount_options == wanted.mount_options
-        && found.allow_volume_expansion == wanted.allow_volume_expansion
-        && is_default(found) == is_default(wanted)
 }

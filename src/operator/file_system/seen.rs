@@ -1,11 +1,10 @@
 //! What `plan` looks at and what it answers: plain data, without a client.
 
 use crate::format_job::FormatReport;
+use crate::step::Step;
+use crate::surroundings::{ClassSeen, ExportSeen, SecretSeen};
 use juicefs_k8s::crd::FileSystemStatus;
 use juicefs_k8s::events::Note;
-use juicefs_k8s::settings::SecretMap;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::jiff::Timestamp;
 use std::time::Duration;
 
@@ -34,26 +33,6 @@ pub struct Seen {
     pub classes: Vec<ClassSeen>,
 }
 
-/// A Secret that the spec names.
-#[derive(Clone, Debug)]
-pub enum SecretSeen {
-    Found(FoundSecret),
-    Missing(String),
-    /// The operator may not read it.
-    Forbidden(String),
-}
-
-/// A Secret's content and version.
-#[derive(Clone, Debug)]
-pub struct FoundSecret {
-    pub name: String,
-    /// Changes with every write.
-    pub version: String,
-    pub data: SecretMap,
-    /// Of the metadata Secret: the key holds a password, not the URL.
-    pub is_password: bool,
-}
-
 /// A format Job.
 #[derive(Clone, Debug)]
 pub struct JobSeen {
@@ -74,37 +53,6 @@ pub enum JobState {
     Active,
     Succeeded,
     Failed,
-}
-
-/// The object that has the exported Secret's name.
-#[derive(Clone, Debug)]
-pub enum ExportSeen {
-    Absent,
-    /// Ours, with this content.
-    Ours(SecretMap),
-    Foreign,
-}
-
-/// A StorageClass.
-#[derive(Clone, Debug)]
-pub struct ClassSeen {
-    pub name: String,
-    pub ours: bool,
-    pub object: StorageClass,
-}
-
-/// One thing to do.
-#[derive(Clone, Debug)]
-pub enum Step {
-    AddFinalizer,
-    CreateJob(Box<Job>),
-    DeleteJob(String),
-    /// Name and content of the exported Secret.
-    ApplySecret(String, SecretMap),
-    DeleteSecret(String),
-    ApplyClass(Box<StorageClass>),
-    DeleteClass(String),
-    RemoveFinalizer,
 }
 
 /// Everything to do now, in order, and what to say.

@@ -36,11 +36,15 @@ pub(super) fn with_existing(spec: &FormatSpec, found: &Format, url: &MetaUrl) ->
         );
         return FormatReport { uuid, ..FormatReport::new(FormatOutcome::Conflict, message) };
     }
-    let drift = differences([
+    let mut drift = differences([
         ("trash-days", found.trash_days.to_string(), spec.trash_days.to_string()),
         ("capacity in bytes", limit(found.capacity), limit(spec.capacity_bytes)),
         ("inodes", limit(found.inodes), limit(spec.inodes)),
     ]);
+    // A log that somebody else keeps is no drift.
+    if spec.change_log && !found.change_log {
+        drift.push("the change log is off, the FileSystem says on".to_owned());
+    }
     let message = format!("volume {} is in {url}", found.name);
     FormatReport { uuid, drift, ..FormatReport::new(FormatOutcome::Unchanged, message) }
 }

@@ -7,13 +7,13 @@ const SECRET_BYTES_MIN: usize = 3;
 
 /// Secrets that are hidden.
 #[derive(Default)]
-pub(super) struct Mask {
+pub(crate) struct Mask {
     secrets: BTreeSet<String>,
 }
 
 impl Mask {
     /// Hides `secret`, as it is, percent-encoded, and as a debug print would quote it.
-    pub(super) fn add(&mut self, secret: &str) {
+    pub(crate) fn add(&mut self, secret: &str) {
         let encoded: String = secret
             .bytes()
             .map(|byte| match byte {
@@ -32,7 +32,7 @@ impl Mask {
     }
 
     /// Hides the password of a URL.
-    pub(super) fn add_url(&mut self, url: &str) {
+    pub(crate) fn add_url(&mut self, url: &str) {
         let Some((_, rest)) = url.split_once("://") else { return };
         let authority = rest.find('/').map_or(rest, |end| &rest[..end]);
         let user_part = authority.rsplit_once('@').or_else(|| rest.rsplit_once('@'));
@@ -45,7 +45,7 @@ impl Mask {
     }
 
     /// `text` with `***` in the place of every secret; the longest go first, as one may hold another.
-    pub(super) fn hide(&self, text: &str) -> String {
+    pub(crate) fn hide(&self, text: &str) -> String {
         let mut secrets: Vec<&String> = self.secrets.iter().collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))

@@ -3,7 +3,7 @@
 //! Secrets come as files and leave no trace: not in the arguments, not in the environment, not in the report.
 
 mod compare;
-mod mask;
+pub(crate) mod mask;
 
 use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_k8s::crd::status::FormatOutcome;
@@ -53,6 +53,9 @@ pub struct FormatSpec {
     pub capacity_bytes: u64,
     /// 0 = no limit.
     pub inodes: u64,
+    /// Whether to keep a log of every change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub change_log: bool,
     /// The only volume that may be there. With it none is ever made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
@@ -284,6 +287,7 @@ impl Inputs {
                 capacity: Some(spec.capacity_bytes),
                 inodes: Some(spec.inodes),
                 trash_days: Some(spec.trash_days),
+                change_log: spec.change_log.then_some(true),
                 ..SettingChange::default()
             },
             block_size_kib: Some(spec.block_size_kib),

@@ -4,7 +4,12 @@ use juicefs_k8s::crd;
 use serde_json::{Value, json};
 
 fn schema() -> Value {
-    let definition = serde_json::to_value(&crd::definitions()[0]).unwrap();
+    schema_of("FileSystem")
+}
+
+fn schema_of(kind: &str) -> Value {
+    let found = crd::definitions().into_iter().find(|found| found.spec.names.kind == kind).unwrap();
+    let definition = serde_json::to_value(&found).unwrap();
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
@@ -147,9 +152,12 @@ fn lists_maps_and_strings_are_bounded() {
         }
     }
     let mut unbounded = Vec::new();
-    walk("spec", &schema()["properties"]["spec"], &mut unbounded);
+    for kind in ["FileSystem", "Mirror"] {
+        let schema = schema_of(kind);
+        walk(kind, &schema["properties"]["spec"], &mut unbounded);
+        assert!(!schema.to_string().contains("nullable"));
+    }
     assert!(unbounded.is_empty(), "{unbounded:?}");
-    assert!(!schema().to_string().contains("nullable"));
 }
 
 #[test]
@@ -162,4 +170,45 @@ fn the_committed_files_are_the_generated_ones() {
             assert!(found == *wanted, "{path} is old; run `cargo run -p juicefs-k8s --example crdgen`");
         }
     }
+}
+
+fn mirror(name: &str, change: &[(&str, Value)]) -> Value {
+    let mut spec = json!({
+        "sourceRef": {"fileSystemRef": {"name": "data"}},
+        "meta": {"engine": "redis", "url": "redis://redis-eu:6379/1", "secretRef": {"name": "eu-meta"}},
+        "objectStorage": {"shared": {}},
+        "sync": {"maxLag": "30s"},
+        "storageClasses": [{"name": "data-eu-ro", "pathPattern": "${.pvc.annotations.path}"}]
+    });
+    for (key, value) in change {
+        spec[*key] = value.clone();
+    }
+    let whole = json!({"apiVersion": "juicefs.rs/v1alpha1", "kind": "Mirror", "metadata": {"name": name}, "spec": spec});
+    defaulted(&schema_of("Mirror"), &whole)
+}
+
+#[test]
+fn a_mirror_has_one_source_for_good_and_promotion_is_one_way() {
+    let refusals = |new: &Value, old: Option<&Value>| {
+        let outcome = kube_cel::Validator::new().validate(&schema_of("Mirror"), new, old);
+        outcome.err().map(|errors| format!("{errors:?}")).unwrap_or_default()
+    };
+    let good = mirror("data-eu", &[]);
+    assert_eq!(refusals(&good, None), "");
+    let external = json!({"external": {"volumeName": "data", "meta": {"url": "redis://far/1"}}});
+    assert_eq!(refusals(&mirror("data-eu", &[("sourceRef", external.clone())]), None), "");
+    let both = json!({"fileSystemRef": {"name": "data"}, "external": external["external"]});
+    for source in [json!({}), both] {
+        let told = refusals(&mirror("data-eu", &[("sourceRef", source)]), None);
+        assert!(told.contains("either fileSystemRef or external"), "{told}");
+    }
+    let told = refusals(&mirror(&"x".repeat(55), &[]), None);
+    assert!(told.contains("at most 54 characters"), "{told}");
+    let told = refusals(&mirror("data-eu", &[("sourceRef", external)]), Some(&good));
+    assert!(told.contains("sourceRef cannot change"), "{told}");
+    let told = refusals(&mirror("data-eu", &[("volumeName", json!("other"))]), Some(&good));
+    assert!(told.contains("volumeName cannot change"), "{told}");
+    let asked = mirror("data-eu", &[("promotion", json!({"requested": true}))]);
+    assert_eq!(refusals(&asked, Some(&good)), "");
+    assert!(refusals(&good, Some(&asked)).contains("cannot be taken back"));
 }

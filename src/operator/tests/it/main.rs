@@ -7,5 +7,6 @@
 )]
 
 mod format_job;
+mod mirror;
 mod plan;
 mod world;

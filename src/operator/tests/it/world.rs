@@ -130,6 +130,10 @@ pub(crate) fn of_status(status: &FileSystemStatus, kind: &str) -> String {
 
 /// The steps, one word each with the object's name.
 pub(crate) fn names(plan: &Plan) -> Vec<String> {
+    names_of(&plan.steps)
+}
+
+pub(crate) fn names_of(steps: &[Step]) -> Vec<String> {
     let name = |step: &Step| match step {
         Step::AddFinalizer => "add-finalizer".into(),
         Step::RemoveFinalizer => "remove-finalizer".into(),
@@ -139,6 +143,8 @@ pub(crate) fn names(plan: &Plan) -> Vec<String> {
         Step::DeleteSecret(name) => format!("delete-secret {name}"),
         Step::ApplyClass(class) => format!("apply-class {}", class.name_any()),
         Step::DeleteClass(name) => format!("delete-class {name}"),
+        Step::ApplyDeployment(deployment) => format!("apply-deployment {}", deployment.name_any()),
+        Step::DeleteDeployment(name) => format!("delete-deployment {name}"),
     };
-    plan.steps.iter().map(name).collect()
+    steps.iter().map(name).collect()
 }

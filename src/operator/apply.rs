@@ -1,25 +1,26 @@
 //! Does what a plan says. Every step may be done twice; an object that is not ours is never touched.
 
-use super::observe::{code, owns_secret};
-use super::seen::Step;
 use crate::MANAGER;
+use crate::owner::{Owner, code, owns};
+use crate::step::Step;
 use juicefs_base::ExposeSecret;
 use juicefs_k8s::class::{belongs_to, owner_labels};
-use juicefs_k8s::crd::{FileSystem, FileSystemStatus};
 use juicefs_k8s::labels;
 use juicefs_k8s::settings::SecretMap;
 use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Why a step was not done.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("{what}: {cause}")]
     Api { what: String, cause: Box<kube::Error> },
     #[error("{0} was made by somebody else meanwhile")]
@@ -27,7 +28,7 @@ pub(super) enum Error {
 }
 
 /// Does one step.
-pub(super) async fn perform(client: &Client, fs: &FileSystem, step: &Step) -> Result<(), Error> {
+pub(crate) async fn perform<K: Owner>(client: &Client, fs: &K, step: &Step) -> Result<(), Error> {
     let failed = |what: String| move |cause| Error::Api { what, cause: Box::new(cause) };
     match step {
         Step::AddFinalizer => {
@@ -50,24 +51,25 @@ pub(super) async fn perform(client: &Client, fs: &FileSystem, step: &Step) -> Re
         Step::DeleteClass(name) => {
             delete_class(client, fs, name).await.map_err(failed(format!("delete StorageClass {name}")))
         }
+        Step::ApplyDeployment(deployment) => apply_deployment(client, fs, deployment).await,
+        Step::DeleteDeployment(name) => {
+            delete_deployment(client, fs, name).await.map_err(failed(format!("delete Deployment {name}")))
+        }
     }
 }
 
-/// Writes the status, if it changed.
-pub(super) async fn write_status(
+/// Writes the status.
+pub(crate) async fn write_status<K: Owner, S: Serialize>(
     client: &Client,
-    fs: &FileSystem,
-    status: &FileSystemStatus,
+    fs: &K,
+    status: &S,
 ) -> Result<(), kube::Error> {
-    if fs.status.as_ref() == Some(status) {
-        return Ok(());
-    }
     let mut patch = identity(fs);
     patch["status"] = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
     api(client, fs).patch_status(&fs.name_any(), &applying(), &Patch::Apply(&patch)).await.map(drop)
 }
 
-fn api(client: &Client, fs: &FileSystem) -> Api<FileSystem> {
+fn api<K: Owner>(client: &Client, fs: &K) -> Api<K> {
     Api::namespaced(client.clone(), &fs.namespace().unwrap_or_default())
 }
 
@@ -76,15 +78,15 @@ fn applying() -> PatchParams {
 }
 
 /// The part of an apply patch that names the object. The UID keeps it from making a new one under an old name.
-fn identity(fs: &FileSystem) -> Value {
+fn identity<K: Owner>(fs: &K) -> Value {
     json!({
-        "apiVersion": FileSystem::api_version(&()),
-        "kind": FileSystem::kind(&()),
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
         "metadata": {"name": fs.name_any(), "namespace": fs.namespace(), "uid": fs.uid()},
     })
 }
 
-async fn finalizers(client: &Client, fs: &FileSystem, names: &[&str]) -> Result<(), kube::Error> {
+async fn finalizers<K: Owner>(client: &Client, fs: &K, names: &[&str]) -> Result<(), kube::Error> {
     let mut patch = identity(fs);
     patch["metadata"]["finalizers"] = json!(names);
     let outcome = api(client, fs).patch(&fs.name_any(), &applying(), &Patch::Apply(&patch)).await;
@@ -95,7 +97,7 @@ async fn finalizers(client: &Client, fs: &FileSystem, names: &[&str]) -> Result<
     }
 }
 
-async fn create_job(client: &Client, fs: &FileSystem, job: &Job) -> Result<(), kube::Error> {
+async fn create_job<K: Owner>(client: &Client, fs: &K, job: &Job) -> Result<(), kube::Error> {
     let api: Api<Job> = Api::namespaced(client.clone(), &fs.namespace().unwrap_or_default());
     let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
     match api.create(&params, job).await {
@@ -104,7 +106,7 @@ async fn create_job(client: &Client, fs: &FileSystem, job: &Job) -> Result<(), k
     }
 }
 
-async fn delete_job(client: &Client, fs: &FileSystem, name: &str) -> Result<(), kube::Error> {
+async fn delete_job<K: Owner>(client: &Client, fs: &K, name: &str) -> Result<(), kube::Error> {
     let api: Api<Job> = Api::namespaced(client.clone(), &fs.namespace().unwrap_or_default());
     // Foreground: the Job stays until its pods are gone, so that the next one does not meet them.
     let params =
@@ -112,7 +114,7 @@ async fn delete_job(client: &Client, fs: &FileSystem, name: &str) -> Result<(), 
     gone(api.delete(name, &params).await.map(drop))
 }
 
-async fn apply_secret(client: &Client, fs: &FileSystem, name: &str, data: &SecretMap) -> Result<(), Error> {
+async fn apply_secret<K: Owner>(client: &Client, fs: &K, name: &str, data: &SecretMap) -> Result<(), Error> {
     let namespace = fs.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
     let failed = |cause| Error::Api { what: format!("write Secret {name}"), cause: Box::new(cause) };
@@ -120,7 +122,7 @@ async fn apply_secret(client: &Client, fs: &FileSystem, name: &str, data: &Secre
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(namespace.clone()),
-            labels: Some(owner_labels(&fs.name_any(), &namespace)),
+            labels: Some(owner_labels(K::OWNER_KIND, &fs.name_any(), &namespace)),
             owner_references: fs.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -133,23 +135,21 @@ async fn apply_secret(client: &Client, fs: &FileSystem, name: &str, data: &Secre
         ..Secret::default()
     };
     match api.get_opt(name).await.map_err(failed)? {
-        Some(found) if !owns_secret(fs, &found) => Err(Error::Taken(format!("Secret {name}"))),
+        Some(found) if !owns(fs, &found) => Err(Error::Taken(format!("Secret {name}"))),
         Some(_) => api.patch(name, &applying(), &Patch::Apply(&secret)).await.map(drop).map_err(failed),
         None => created(api.create(&creating(), &secret).await, format!("Secret {name}")),
     }
 }
 
-async fn delete_secret(client: &Client, fs: &FileSystem, name: &str) -> Result<(), kube::Error> {
+async fn delete_secret<K: Owner>(client: &Client, fs: &K, name: &str) -> Result<(), kube::Error> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &fs.namespace().unwrap_or_default());
     match api.get_opt(name).await? {
-        Some(found) if owns_secret(fs, &found) => {
-            gone(api.delete(name, &only(&found.metadata)).await.map(drop))
-        }
+        Some(found) if owns(fs, &found) => gone(api.delete(name, &only(&found.metadata)).await.map(drop)),
         _ => Ok(()),
     }
 }
 
-async fn apply_class(client: &Client, fs: &FileSystem, class: &StorageClass) -> Result<(), Error> {
+async fn apply_class<K: Owner>(client: &Client, fs: &K, class: &StorageClass) -> Result<(), Error> {
     let name = class.name_any();
     let api: Api<StorageClass> = Api::all(client.clone());
     let failed = |cause| Error::Api { what: format!("write StorageClass {name}"), cause: Box::new(cause) };
@@ -160,7 +160,7 @@ async fn apply_class(client: &Client, fs: &FileSystem, class: &StorageClass) -> 
     }
 }
 
-async fn delete_class(client: &Client, fs: &FileSystem, name: &str) -> Result<(), kube::Error> {
+async fn delete_class<K: Owner>(client: &Client, fs: &K, name: &str) -> Result<(), kube::Error> {
     let api: Api<StorageClass> = Api::all(client.clone());
     match api.get_opt(name).await? {
         Some(found) if is_ours(fs, &found) => gone(api.delete(name, &only(&found.metadata)).await.map(drop)),
@@ -168,8 +168,34 @@ async fn delete_class(client: &Client, fs: &FileSystem, name: &str) -> Result<()
     }
 }
 
-fn is_ours(fs: &FileSystem, class: &StorageClass) -> bool {
-    belongs_to(&class.metadata, &fs.name_any(), &fs.namespace().unwrap_or_default())
+async fn apply_deployment<K: Owner>(client: &Client, fs: &K, wanted: &Deployment) -> Result<(), Error> {
+    let name = wanted.name_any();
+    let api: Api<Deployment> = Api::namespaced(client.clone(), &fs.namespace().unwrap_or_default());
+    let failed = |cause| Error::Api { what: format!("write Deployment {name}"), cause: Box::new(cause) };
+    match api.get_opt(&name).await.map_err(failed)? {
+        Some(found) if !owns(fs, &found) => Err(Error::Taken(format!("Deployment {name}"))),
+        Some(_) => api.patch(&name, &applying(), &Patch::Apply(wanted)).await.map(drop).map_err(failed),
+        None => created(api.create(&creating(), wanted).await, format!("Deployment {name}")),
+    }
+}
+
+async fn delete_deployment<K: Owner>(client: &Client, fs: &K, name: &str) -> Result<(), kube::Error> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), &fs.namespace().unwrap_or_default());
+    match api.get_opt(name).await? {
+        Some(found) if owns(fs, &found) => {
+            // Foreground: it stays until its pods are gone, so that nobody follows any more when the object has gone.
+            let params = DeleteParams {
+                propagation_policy: Some(PropagationPolicy::Foreground),
+                ..only(&found.metadata)
+            };
+            gone(api.delete(name, &params).await.map(drop))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_ours<K: Owner>(fs: &K, class: &StorageClass) -> bool {
+    belongs_to(&class.metadata, K::OWNER_KIND, &fs.name_any(), &fs.namespace().unwrap_or_default())
 }
 
 /// Creates with the manager that later applies, so that a later apply may take fields away.

@@ -1,4 +1,4 @@
-//! Conditions of a `FileSystem`: what is true of it, each with a reason and a sentence, and the news between two looks.
+//! Conditions of our resources: what is true of one, each with a reason and a sentence, and the news between two looks.
 
 use juicefs_k8s::crd::Condition;
 use juicefs_k8s::events::Note;
@@ -22,6 +22,16 @@ pub enum ConditionKind {
     SecretExported,
     /// All StorageClasses are there.
     StorageClassesReady,
+    /// A mirror: everything was copied once.
+    Bootstrapped,
+    /// A mirror: its source answers.
+    SourceReachable,
+    /// A mirror: its follower works.
+    Following,
+    /// A mirror: it is behind by less than `sync.maxLag`.
+    CaughtUp,
+    /// A mirror: it was made a volume of its own.
+    Promoted,
 }
 
 impl ConditionKind {
@@ -36,6 +46,11 @@ impl ConditionKind {
             Self::ConfigInSync => "ConfigInSync",
             Self::SecretExported => "SecretExported",
             Self::StorageClassesReady => "StorageClassesReady",
+            Self::Bootstrapped => "Bootstrapped",
+            Self::SourceReachable => "SourceReachable",
+            Self::Following => "Following",
+            Self::CaughtUp => "CaughtUp",
+            Self::Promoted => "Promoted",
         }
     }
 }
@@ -52,15 +67,15 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn holds(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn holds(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
         Self { kind, holds: Some(true), reason: reason.into(), message: message.into() }
     }
 
-    pub(super) fn fails(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn fails(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
         Self { holds: Some(false), ..Self::holds(kind, reason, message) }
     }
 
-    pub(super) fn unknown(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn unknown(kind: ConditionKind, reason: &str, message: impl Into<String>) -> Self {
         Self { holds: None, ..Self::holds(kind, reason, message) }
     }
 
@@ -74,7 +89,7 @@ impl Finding {
 }
 
 /// Conditions for the status. A condition whose status stays keeps its time.
-pub(super) fn merge(
+pub(crate) fn merge(
     old: &[Condition],
     findings: &[Finding],
     generation: Option<i64>,
@@ -97,7 +112,7 @@ pub(super) fn merge(
 }
 
 /// News: one note for each condition whose status or reason is another than before.
-pub(super) fn news(old: &[Condition], new: &[Condition]) -> Vec<Note> {
+pub(crate) fn news(old: &[Condition], new: &[Condition]) -> Vec<Note> {
     let changed = new.iter().filter(|condition| {
         let before = old.iter().find(|before| before.type_ == condition.type_);
         before.is_none_or(|before| before.status != condition.status || before.reason != condition.reason)
@@ -125,16 +140,19 @@ fn is_own_reason(reason: &str) -> bool {
             | "SecretForbidden"
             | "NamespaceNotAllowed"
             | "BadSpec"
+            | "SourceMissing"
+            | "SourceNotAllowed"
+            | "SourceNotReady"
     )
 }
 
 /// The condition of a kind, as it was.
-pub(super) fn find(conditions: &[Condition], kind: ConditionKind) -> Option<&Condition> {
+pub(crate) fn find(conditions: &[Condition], kind: ConditionKind) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
 /// A condition that nothing new is known about.
-pub(super) fn kept(conditions: &[Condition], kind: ConditionKind) -> Option<Finding> {
+pub(crate) fn kept(conditions: &[Condition], kind: ConditionKind) -> Option<Finding> {
     let condition = find(conditions, kind)?;
     let holds = match condition.status.as_str() {
         "True" => Some(true),
