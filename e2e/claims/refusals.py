@@ -10,10 +10,6 @@ def config(*options):
     return lambda volume: run(PEER, "config", volume.meta, *options, "--yes", check=True)
 
 
-def quota(*options):
-    return lambda volume: run(PEER, "quota", *options[:1], volume.meta, *options[1:], check=True)
-
-
 def unknown_field(volume):
     volume.edit_setting(lambda setting: setting.update({"Novelty": {"A": 1}}))
 
@@ -27,9 +23,6 @@ def kerberos(volume):
 # What the peer does, and the word of our sentence for it.
 ASKED = [
     ("POSIX ACLs", config("--enable-acl")),
-    ("directory quota", quota("set", "--path", "/d", "--inodes", "1000")),
-    ("user and group quotas", quota("set", "--uid", "1000", "--inodes", "1000")),
-    ("user and group quotas", quota("set", "--gid", "1000", "--capacity", "1")),
     ("Ranger", config("--ranger-rest-url", "http://127.0.0.1:1", "--ranger-service", "s")),
     ("Kerberos", kerberos),
     ("the unknown setting Novelty", unknown_field),
@@ -92,7 +85,6 @@ def during(volume):
         until("the volume can be changed again", lambda: errno_of(os.utime, f"{where}/d") == "ok", 15)
 
     for word, ask, undo in (
-        ("directory quota", quota("set", "--path", "/d", "--inodes", "100000"), quota("delete", "--path", "/d")),
         ("the unknown setting Novelty", unknown_field, lambda v: v.edit_setting(lambda setting: setting.pop("Novelty"))),
         ("POSIX ACLs", config("--enable-acl"), None),
     ):

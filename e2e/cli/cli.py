@@ -51,7 +51,7 @@ def commands_of_the_peer():
     text = Said(PEER, "--help").out.split("COMMANDS:")[1].split("GLOBAL OPTIONS:")[0]
     return re.findall(r"^     ([a-z]+)\s", text, re.M) + ["mdtest"]
 
-OURS_TOO = ["changelog", "dump", "load", "format", "status", "config", "mount", "umount", "fsck", "gc", "compact", "info", "restore", "rmr", "summary", "destroy", "version"]
+OURS_TOO = ["changelog", "dump", "load", "format", "status", "config", "mount", "umount", "fsck", "gc", "compact", "info", "restore", "rmr", "summary", "destroy", "quota", "version"]
 ARGUMENTS = {"format": 2, "mount": 2, "version": 0}
 
 def every_command(names):
@@ -64,6 +64,8 @@ def every_command(names):
             said = [Said(OURS, name, *words) for words in ((), ("--help",), ("redis://127.0.0.1:1", "x", "--threads", "3"))]
             check(f"{name}: is not supported yet", [s.all for s in said if not s.code or "not supported yet" not in s.err or name not in s.err])
 
+# What comes before the address.
+ACTION = {"quota": ["set"]}
 SUBCOMMANDS = {"quota": ["set", "get", "delete", "list", "check"], "tier": ["list", "set", "restore"]}
 
 def every_flag_of_what_is_not_there(names):
@@ -93,7 +95,7 @@ def every_flag(meta, mountpoint):
                 continue
             for name in names:
                 dash = "-" if len(name) == 1 else "--"
-                positional = [meta, mountpoint][: ARGUMENTS.get(command, 1)]
+                positional = ACTION.get(command, []) + [meta, mountpoint][: ARGUMENTS.get(command, 1)]
                 # A word that no flag takes: clap stops there, so that nothing is done.
                 words = [command, *positional, f"{dash}{name}"] + ([default or "1"] if takes_value else []) + ["--no-such-flag"]
                 said = Said(OURS, *words)
@@ -133,7 +135,7 @@ def not_supported_yet(meta, mountpoint):
             long = max(names, key=len)
             if long in ("help", "o") or re.search(rf"--{long}\b", shown):
                 continue
-            positional = [meta, "avol" if command == "format" else mountpoint][: ARGUMENTS.get(command, 1)]
+            positional = ACTION.get(command, []) + [meta, "avol" if command == "format" else mountpoint][: ARGUMENTS.get(command, 1)]
             values = ["2"] if takes_value else []
             for name in names:
                 dash = "-" if len(name) == 1 else "--"

@@ -17,6 +17,7 @@ mod open_files;
 mod ops;
 pub mod overlay;
 pub mod port;
+mod quotas;
 pub mod request;
 mod rules;
 mod server_url;
@@ -33,6 +34,7 @@ pub use format::Format;
 pub use lock::{Holder, Interrupted, LOCK_END_MAX, LockKind, Patience, RangeLock, RangeRequest};
 pub use locks::{LockLostSink, LostLock};
 pub use meta::{FreedSliceSink, Meta};
+pub use ops::quota::OwnersUsage;
 pub use ops::write_many::SLICES_MAX;
 pub use request::{
     MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs,

@@ -58,6 +58,7 @@ pub struct Meta {
     pub(crate) trash_dirs: TrashDirs,
     pub(crate) dir_stats: DirStatDeltas,
     pub(crate) usage: UsageCache,
+    pub(crate) quotas: crate::quotas::Quotas,
     pub(crate) deletions: Arc<Semaphore>,
     pub(crate) runtime: tokio::runtime::Handle,
     /// Itself, for work that goes on after a call.
@@ -113,6 +114,7 @@ impl Meta {
             trash_dirs: TrashDirs::default(),
             dir_stats: DirStatDeltas::default(),
             usage: UsageCache::default(),
+            quotas: crate::quotas::Quotas::default(),
             deletions: Arc::new(Semaphore::new(DELETIONS_MAX)),
             runtime: tokio::runtime::Handle::current(),
             me: me.clone(),
@@ -121,6 +123,7 @@ impl Meta {
             root: AtomicU64::new(Ino::ROOT.0),
         });
         meta.refresh_usage().await?;
+        meta.load_quotas().await?;
         if meta.options.subdir.is_some() {
             let root = meta.resolve_subdir().await?;
             meta.root.store(root.0, Ordering::Release);

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Hold, Sequence};
 use crate::txn::{EdgeOf, NodeOf, Operation, OrNoEntry, Txn};
-use crate::types::{Attr, Edge, Ino, Kind, Name, Time};
+use crate::types::{Attr, Edge, Ino, Kind, Name, Time, Usage};
 
 /// The hourly directory that was used last. A hint: whoever uses it holds its node in the transaction and
 /// calls [`TrashDirs::forget`] when it is gone.
@@ -103,7 +103,7 @@ impl Operation for MakeTrashDir<'_> {
         txn.change(Change::InsertNode { ino: self.ino, attr });
         txn.change(Change::InsertEdge { parent: Ino::TRASH, name: self.name.clone(), edge });
         txn.change(Change::InsertDirStat { ino: self.ino });
-        txn.add_usage(4096, 1);
+        txn.charge_node(&attr, Usage::of(&attr));
         txn.log(&Entry::Create {
             parent: Ino::TRASH,
             name: self.name,

@@ -260,9 +260,33 @@ pub struct DirStat {
     pub inodes: i64,
 }
 
-/// What the whole volume uses; root and `.trash` are not counted.
+/// What a volume (without its root and `.trash`), a tree, a user or a group uses, or a movement of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub space: i64,
     pub inodes: i64,
+}
+
+impl Usage {
+    /// What one node counts for.
+    #[must_use]
+    pub fn of(attr: &Attr) -> Self {
+        Self { space: i64::try_from(attr.space()).unwrap_or(i64::MAX), inodes: 1 }
+    }
+}
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { space: self.space + other.space, inodes: self.inodes + other.inodes }
+    }
+}
+
+impl std::ops::Neg for Usage {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self { space: -self.space, inodes: -self.inodes }
+    }
 }

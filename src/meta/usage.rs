@@ -145,12 +145,23 @@ impl Meta {
         Ok(())
     }
 
-    /// Writes what was added up since the last time; called every second by the session and at its end. What
-    /// could not be written is kept for the next time.
+    /// Writes what was added up since the last time, quotas included; what could not be written is kept for the next
+    /// time. Called at the end of a session and of work without one.
     ///
     /// # Errors
     /// The first failure.
     pub async fn flush_statistics(&self) -> Result<()> {
+        let statistics = self.flush_volume_statistics().await;
+        let is_gone = self.gone_reason().is_some();
+        let quotas = if is_gone { Ok(()) } else { self.flush_quotas().await };
+        statistics.and(quotas)
+    }
+
+    /// The same for usage and directory statistics; called every second by the session.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(crate) async fn flush_volume_statistics(&self) -> Result<()> {
         // A session whose volume takes no more changes still owes the sums of those that were made; not so when
         // the volume is another one by now.
         let is_reader = self.session_id() == 0 && self.read_only_reason.read().is_some();

@@ -1,7 +1,8 @@
 //! A mirror is made, and given up.
 
+use futures::TryStreamExt;
 use juicefs_meta::mirror::{self, MirrorRecord, SIDE, State, VERSION};
-use juicefs_meta::port::{Change, Engine, Get, Got, Hold, NewVolume};
+use juicefs_meta::port::{Change, Engine, Get, Got, Hold, NewVolume, QuotaKind, Scan};
 use juicefs_meta::types::Ino;
 use juicefs_meta::{Format, MetaUrl};
 
@@ -97,6 +98,10 @@ async fn check_source(source: &dyn Engine, format: &Format, new: &NewMirror) -> 
         if is_used {
             used.push(what);
         }
+    }
+    let mut quotas = source.scan(Scan::Quotas { kind: QuotaKind::Directory });
+    if quotas.try_next().await?.is_some() {
+        used.push("directory quotas");
     }
     if used.is_empty() {
         return Ok(());

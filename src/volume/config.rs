@@ -10,6 +10,9 @@ use std::fmt::Display;
 
 use crate::error::{Error, Result};
 use crate::format::{now, trash_root};
+use crate::opened::open_meta;
+use crate::progress::Silent;
+use crate::quota::count_owners;
 use crate::storage::{StorageAccess, load_own_format, open_store};
 
 /// Settings that may change; `None` stays as it is.
@@ -28,6 +31,7 @@ pub struct SettingChange {
     pub inodes: Option<u64>,
     pub trash_days: Option<u32>,
     pub dir_stats: Option<bool>,
+    pub user_group_quota: Option<bool>,
     /// Mbps.
     pub upload_limit: Option<i64>,
     pub download_limit: Option<i64>,
@@ -132,6 +136,8 @@ impl SettingChange {
         diffs.extend(number("inodes", &mut format.inodes, self.inodes, |inodes| inodes.to_string()));
         diffs.extend(number("trash-days", &mut format.trash_days, self.trash_days, plain));
         diffs.extend(number("dir-stats", &mut format.dir_stats, self.dir_stats, |on| on.to_string()));
+        let (quota, wanted) = (&mut format.user_group_quota, self.user_group_quota);
+        diffs.extend(number("user-group-quota", quota, wanted, |on| on.to_string()));
         diffs.extend(self.apply_change_log(format));
         diffs.extend(number("upload-limit", &mut format.upload_limit, self.upload_limit, bandwidth));
         diffs.extend(number("download-limit", &mut format.download_limit, self.download_limit, bandwidth));
@@ -241,6 +247,10 @@ pub async fn change_settings(
             .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
     }
     save(engine.as_ref(), &old, &stored).await?;
+    if stored.user_group_quota && !old.user_group_quota {
+        drop(engine);
+        count_owners(&*open_meta(url).await?, &Silent).await?;
+    }
     Ok((stored, diffs))
 }
 

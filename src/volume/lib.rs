@@ -17,6 +17,7 @@ mod gc;
 mod load;
 mod opened;
 mod progress;
+mod quota;
 mod restore;
 mod status;
 mod storage;
@@ -37,6 +38,9 @@ pub use fsck::{FsckReport, fsck};
 pub use gc::{CompactedNow, GcReport, GcRequest, gc};
 pub use load::{Loaded, SegmentStat, Source, load, load_engine, segment_text, segments};
 pub use progress::{Progress, Silent};
+pub use quota::{
+    QuotaLimits, QuotaLine, QuotaOf, check_quota, delete_quota, get_quota, list_quotas, set_quota,
+};
 pub use restore::restore;
 pub use status::{SessionStatus, Status, status};
 pub use storage::{StorageAccess, load_format, open_metered_store, open_store};

@@ -51,6 +51,7 @@ const SQL: &[(&str, &str)] = &[
     ("dir-stat", "UPDATE jfs_dir_stats SET used_space = used_space - 4096 WHERE inode = 1"),
     ("dir-stat", "UPDATE jfs_dir_stats SET used_inodes = 9 WHERE inode = 9223372032828243969"),
     ("dir-stat", "INSERT INTO jfs_dir_stats VALUES (99, 0, 0, 1)"),
+    ("quota", "INSERT INTO jfs_dir_quota VALUES (1, -1, -1, 0, 77)"),
     // Position 2^26, offset 1.
     (
         "slice-bounds",
@@ -127,6 +128,7 @@ const REDIS: &[(&str, &str)] = &[
     ("xattr", "HSET x99 user.left a"),
     ("used-space", "INCRBY usedSpace 4096"),
     ("used-inodes", "DECR totalInodes"),
+    ("quota", "HSET dirQuota 1 limits"),
     ("dir-stat", "HINCRBY dirDataLength 2 1"),
     ("dir-stat", "HINCRBY dirUsedSpace 1 -4096"),
     ("dir-stat", "HSET dirUsedInodes 9223372032828243969 9"),

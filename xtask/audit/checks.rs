@@ -26,6 +26,7 @@ pub const NAMES: &[&str] = &[
     "used-space",
     "used-inodes",
     "dir-stat",
+    "quota",
     "slice-bounds",
     "slice-size",
     "slice-refs",
@@ -48,6 +49,7 @@ pub fn all(snapshot: &Snapshot) -> Findings {
         xattrs_have_owners,
         usage,
         dir_stats,
+        quotas,
         slices_fit,
         slice_references,
         chunks_have_owners,
@@ -281,6 +283,38 @@ fn dir_stats(snapshot: &Snapshot, findings: &mut Findings) {
         let made = expected.get(ino).copied().unwrap_or_default();
         if *stat != made {
             findings.push(format!("dir-stat: directory {ino} records {stat:?}, its entries make {made:?}"));
+        }
+    }
+}
+
+/// A directory's quota counts every name below it; a file counts for each of its names.
+fn quotas(snapshot: &Snapshot, findings: &mut Findings) {
+    if snapshot.dir_quotas.is_empty() {
+        return;
+    }
+    let mut entries: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    for edge in &snapshot.edges {
+        entries.entry(edge.parent).or_default().push(edge.ino);
+    }
+    for (top, used) in &snapshot.dir_quotas {
+        let (mut below, mut waiting, mut seen) = ((0, 0), vec![*top], BTreeSet::new());
+        while let Some(parent) = waiting.pop() {
+            if !seen.insert(parent) {
+                continue;
+            }
+            for ino in entries.get(&parent).into_iter().flatten() {
+                let Some(node) = snapshot.nodes.get(ino) else { continue };
+                below = (below.0 + node.space(), below.1 + 1);
+                if node.kind == DIRECTORY {
+                    waiting.push(*ino);
+                }
+            }
+        }
+        if *used != below {
+            findings.push(format!(
+                "quota: directory {top} records {} bytes and {} inodes, below it are {} and {}",
+                used.0, used.1, below.0, below.1
+            ));
         }
     }
 }

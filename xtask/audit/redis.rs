@@ -102,6 +102,12 @@ fn read_tables(db: &mut Connection, snapshot: &mut Snapshot) -> anyhow::Result<(
         let of = |table: &BTreeMap<u64, i64>| table.get(&ino).copied().unwrap_or(0);
         snapshot.dir_stats.insert(ino, DirStat { length: of(&lengths), space, inodes: of(&inodes) });
     }
+    let spaces: BTreeMap<u64, i64> = db.hgetall("dirQuotaUsedSpace")?;
+    let inodes: BTreeMap<u64, i64> = db.hgetall("dirQuotaUsedInodes")?;
+    for ino in db.hkeys::<_, Vec<u64>>("dirQuota")? {
+        let of = |table: &BTreeMap<u64, i64>| table.get(&ino).copied().unwrap_or(0);
+        snapshot.dir_quotas.insert(ino, (of(&spaces), of(&inodes)));
+    }
     let mut counter = |name: &str| -> anyhow::Result<i64> {
         match db.get::<_, Value>(name)? {
             Value::Nil => Ok(0),

@@ -77,6 +77,8 @@ pub struct Snapshot {
     pub deleted_files: BTreeSet<u64>,
     pub detached: BTreeSet<u64>,
     pub dir_stats: BTreeMap<u64, DirStat>,
+    /// Bytes and inodes that quotas of directories say are used.
+    pub dir_quotas: BTreeMap<u64, (i64, i64)>,
     pub used_space: i64,
     pub used_inodes: i64,
     /// The next ids that may be handed out.

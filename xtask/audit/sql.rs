@@ -22,6 +22,7 @@ const QUERIES: &[&str] = &[
     "SELECT 'deleted', inode FROM jfs_delfile",
     "SELECT 'detached', inode FROM jfs_detached_node",
     "SELECT 'stat', inode, data_length, used_space, used_inodes FROM jfs_dir_stats",
+    "SELECT 'quota', inode, used_space, used_inodes FROM jfs_dir_quota",
     "SELECT 'counter', name, value FROM jfs_counter",
 ];
 
@@ -161,6 +162,9 @@ fn take(snapshot: &mut Snapshot, fields: &[&str]) -> anyhow::Result<()> {
         "stat" => {
             let stat = DirStat { length: number(2)?, space: number(3)?, inodes: number(4)? };
             snapshot.dir_stats.insert(unsigned(1)?, stat);
+        }
+        "quota" => {
+            snapshot.dir_quotas.insert(unsigned(1)?, (number(2)?, number(3)?));
         }
         "counter" => match text(1)? {
             "usedSpace" => snapshot.used_space = number(2)?,

@@ -93,6 +93,9 @@ fn every_break_is_named() {
     });
     broken("used-space", |volume| volume.used_space += 4096);
     broken("used-inodes", |volume| volume.used_inodes -= 1);
+    broken("quota", |volume| {
+        volume.dir_quotas.insert(1, (4096, 77));
+    });
     broken("dir-stat", |volume| volume.dir_stats.get_mut(&2).expect("dir").inodes = 9);
     broken("dir-stat", |volume| {
         volume.dir_stats.insert(99, DirStat { inodes: 1, ..DirStat::default() });

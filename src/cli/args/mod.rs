@@ -8,6 +8,7 @@ mod kubernetes;
 mod mirror;
 mod mount;
 pub(crate) mod not_yet;
+mod quota;
 mod tools;
 mod volume;
 
@@ -18,6 +19,7 @@ pub(crate) use dump::{DumpArgs, LoadArgs};
 pub(crate) use kubernetes::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs};
 pub(crate) use mirror::{FollowArgs, MirrorCommand};
 pub(crate) use mount::{MountArgs, UmountArgs};
+pub(crate) use quota::{QuotaAction, QuotaArgs};
 pub(crate) use tools::{CompactArgs, InfoArgs, RmrArgs, SummaryArgs};
 pub(crate) use volume::{
     ChangelogArgs, ConfigArgs, DestroyArgs, FormatArgs, FsckArgs, GcArgs, RestoreArgs, StatusArgs, StoreFlags,
@@ -111,6 +113,9 @@ pub(crate) enum Command {
     /// Show what takes the space in a tree
     #[command(after_help = tools::SUMMARY_EXAMPLES)]
     Summary(SummaryArgs),
+    /// Limit what directories, users and groups use
+    #[command(after_help = quota::QUOTA_EXAMPLES)]
+    Quota(QuotaArgs),
     /// Show the version
     #[command(after_help = "Examples:\n  juicefs version")]
     Version,

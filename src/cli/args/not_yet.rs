@@ -5,8 +5,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 const COMMANDS: &[&str] = &[
-    "quota", "tier", "stats", "profile", "debug", "gateway", "webdav", "bench", "objbench", "warmup", "sync",
-    "clone", "mdtest",
+    "tier", "stats", "profile", "debug", "gateway", "webdav", "bench", "objbench", "warmup", "sync", "clone",
+    "mdtest",
 ];
 
 /// A flag by its command (empty: all of them), its name, its letter and whether a value follows. Those of `mount` are
@@ -21,7 +21,6 @@ const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
     ("config", "ranger-rest-url", None, true),
     ("config", "ranger-service", None, true),
     ("config", "kerberos-config-file", None, true),
-    ("config", "user-group-quota", None, false),
     ("config", "tier", None, true),
     ("status", "more", Some('m'), false),
     ("fsck", "path", None, true),

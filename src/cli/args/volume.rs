@@ -185,6 +185,9 @@ pub(crate) struct ConfigArgs {
     /// Keep statistics of every directory
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub dir_stats: Option<bool>,
+    /// Keep quotas of users and groups
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub user_group_quota: Option<bool>,
     /// Encrypt the secrets in the setting
     #[arg(long)]
     pub encrypt_secret: bool,

@@ -17,6 +17,7 @@ pub(super) async fn run(args: ConfigArgs, environment: &Environment) -> anyhow::
     change.session_token.clone_from(&args.store.session_token);
     let change = SettingChange {
         dir_stats: args.dir_stats,
+        user_group_quota: args.user_group_quota,
         upload_limit: args.upload_limit,
         download_limit: args.download_limit,
         min_client_version: args.min_client_version,
@@ -77,6 +78,7 @@ fn is_anything(change: &SettingChange) -> bool {
         || change.inodes.is_some()
         || change.trash_days.is_some()
         || change.dir_stats.is_some()
+        || change.user_group_quota.is_some()
         || change.upload_limit.is_some()
         || change.download_limit.is_some()
         || change.min_client_version.is_some()

@@ -9,6 +9,7 @@ mod format;
 mod kubernetes;
 mod mirror;
 mod mount;
+mod quota;
 mod report;
 mod restore;
 mod status;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Destroy(args) => wait(destroy::run(args, environment)),
         Command::Dump(args) => wait(dump::dump(args, environment)),
         Command::Load(args) => wait(dump::load(args, environment)),
+        Command::Quota(args) => wait(quota::run(args, environment)),
         Command::Restore(args) => wait(restore::run(args, environment)),
         Command::Compact(args) => tools::compact(&args),
         Command::Info(args) => tools::info(&args),

@@ -56,6 +56,8 @@ macro_rules! every_engine {
         case!($home, rows::an_xattr_keeps_its_bytes);
         case!($home, rows::parents_of_a_hard_link_are_counted);
         case!($home, rows::directory_statistics_move_only_where_they_exist);
+        case!($home, rows::quotas_keep_limits_and_usage_apart);
+        case!($home, rows::a_quota_whose_limits_changed_is_a_conflict);
         case!($home, rows::a_sustained_inode_belongs_to_a_session);
         case!($home, rows::a_deleted_file_is_known_by_inode_and_length);
         case!($home, rows::a_session_keeps_its_first_info);

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{Home, at, commit, directory, edge, edge_of, file, get, name, node, node_of, put, scan};
-use crate::port::{Change, Get, Got, Hold, Item, Scan, SessionRow};
-use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, flags};
+use crate::port::{Change, Get, Got, Hold, Item, QuotaKind, QuotaRow, Scan, SessionRow};
+use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, Usage, flags};
 
 pub(super) async fn a_node_comes_back_with_every_field(home: &Home) {
     let engine = &**home.volume().await;
@@ -277,4 +277,48 @@ pub(super) async fn nodes_come_in_the_order_asked(home: &Home) {
     let found = engine.nodes(&asked).await.expect("answers");
     assert_eq!(found, [Some(attr(15)), None, Some(attr(10)), Some(attr(15))].map(Ok));
     assert_eq!(engine.nodes(&[]).await.expect("answers"), []);
+}
+
+pub(super) async fn quotas_keep_limits_and_usage_apart(home: &Home) {
+    let engine = &**home.volume().await;
+    let used = |space, inodes| Usage { space, inodes };
+    for (kind, key) in [(QuotaKind::Directory, 1), (QuotaKind::User, 5), (QuotaKind::Group, 5)] {
+        let quota = async || match get(engine, Get::Quota { kind, key }).await {
+            Got::Quota(row) => row.map(|row| (row.kind, row.key, row.space_max, row.inodes_max, row.used)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(quota().await, None);
+        put(engine, &[Change::PutQuota { kind, key, space_max: 1 << 30, inodes_max: -1 }]).await;
+        assert_eq!(quota().await, Some((kind, key, 1 << 30, -1, used(0, 0))));
+        put(engine, &[Change::SetQuotaUsage { kind, key, used: used(8192, 2) }]).await;
+        let delta = used(-4096, 1);
+        let add = Change::AddQuotaUsage { kind, key, delta };
+        put(engine, &[add.clone(), add]).await;
+        put(engine, &[Change::PutQuota { kind, key, space_max: -1, inodes_max: 7 }]).await;
+        assert_eq!(quota().await, Some((kind, key, -1, 7, used(0, 4))));
+    }
+    // An owner's record is made by the first movement.
+    let key = 77;
+    put(engine, &[Change::AddQuotaUsage { kind: QuotaKind::User, key, delta: used(4096, 1) }]).await;
+    let row = QuotaRow { kind: QuotaKind::User, key, space_max: -1, inodes_max: -1, used: used(4096, 1) };
+    assert_eq!(get(engine, Get::Quota { kind: QuotaKind::User, key }).await, Got::Quota(Some(row)));
+    put(engine, &[Change::DeleteDirRecords { ino: Ino(1) }]).await;
+    assert_eq!(get(engine, Get::Quota { kind: QuotaKind::Directory, key: 1 }).await, Got::Quota(None));
+}
+
+pub(super) async fn a_quota_whose_limits_changed_is_a_conflict(home: &Home) {
+    let engine = &**home.volume().await;
+    let (kind, key) = (QuotaKind::User, 5);
+    put(engine, &[Change::PutQuota { kind, key, space_max: 1, inodes_max: -1 }]).await;
+    let delta = Usage { space: 4096, inodes: 1 };
+    for (meanwhile, holds) in [
+        (Change::AddQuotaUsage { kind, key, delta }, true),
+        (Change::PutQuota { kind, key, space_max: 2, inodes_max: -1 }, false),
+    ] {
+        let mut attempt = engine.begin(0).await.unwrap();
+        attempt.read(&[Get::Quota { kind, key }]).await.unwrap();
+        put(engine, &[meanwhile]).await;
+        let outcome = attempt.commit(&[Change::AddQuotaUsage { kind, key, delta }]).await;
+        assert_eq!(outcome.is_ok(), holds, "{outcome:?}");
+    }
 }

@@ -285,7 +285,6 @@ impl Format {
             (!self.ranger_rest_url.is_empty() || !self.ranger_service.is_empty(), "Ranger"),
             (!self.kerb_conf.is_empty(), "Kerberos"),
             (self.has_other_tiers(), "storage tiers"),
-            (self.user_group_quota, "user and group quotas"),
         ] {
             if is_used {
                 used.push(what.to_owned());
@@ -392,13 +391,8 @@ mod tests {
     #[test]
     fn each_missing_feature_makes_a_volume_read_only() {
         let base = Format::new("vol");
-        let cases: [(&str, Format); 2] = [
-            ("ACL", Format { enable_acl: true, ..base.clone() }),
-            ("quotas", Format { user_group_quota: true, ..base }),
-        ];
-        for (word, format) in cases {
-            assert!(format.unsupported().is_some_and(|reason| reason.contains(word)), "{word}");
-        }
+        let format = Format { enable_acl: true, ..base };
+        assert!(format.unsupported().is_some_and(|reason| reason.contains("ACL")));
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl Operation for Change<'_> {
         let was = was.or_no_entry()?;
         let Some(now) = rules::changed(self.caller, &was, self.set, txn.now())? else { return Ok(was) };
         txn.update_node(self.ino, &was, &now);
+        txn.charge_new_owner(&was, &now);
         let (ino, clears_sugid) = (self.ino, self.set.clear_suid);
         txn.log(&Entry::SetAttr { ino, set: asked_for(self.set), clears_sugid, now: &now });
         Ok(now)

@@ -10,7 +10,7 @@ use crate::meta::Meta;
 use crate::port::{Change, Hold, Receipt};
 use crate::request::WriteDone;
 use crate::txn::{AppendTarget, ChunkOf, NodeOf, Operation, OrNoEntry, ParentsOf, Txn};
-use crate::types::{Attr, CHUNK_BYTES, DirStat, FILE_BYTES_MAX, Ino, Kind, Slice, SliceId, Time};
+use crate::types::{Attr, CHUNK_BYTES, DirStat, FILE_BYTES_MAX, Ino, Kind, Slice, SliceId, Time, Usage};
 use crate::usage::{self, signed};
 
 impl Meta {
@@ -40,7 +40,7 @@ impl Meta {
     /// Appends a slice whose objects are all stored. `mtime` is the time of the write, ctime that of the commit.
     ///
     /// # Errors
-    /// ENOENT when the file is gone and ENOSPC when the volume is full (the objects are the caller's to remove),
+    /// ENOENT when the file is gone and ENOSPC when the volume is full, EDQUOT when a quota is (the objects are the caller's to remove),
     /// EPERM for anything but a file, EFBIG, EROFS.
     pub async fn write_slice(&self, ino: Ino, indx: u32, slice: Slice, mtime: Time) -> Result<WriteDone> {
         self.check_writable()?;
@@ -124,7 +124,7 @@ impl Operation for Write<'_> {
     }
 }
 
-/// Accounts for another length of a file: room, usage, statistics of its directories.
+/// Accounts for another length of a file: room, usage, its directories.
 /// A file with several names costs one more flush, for the directories they are in.
 pub(super) async fn resized(meta: &Meta, txn: &mut Txn<'_>, ino: Ino, was: &Attr, now: &Attr) -> Result<()> {
     if was.length == now.length {
@@ -135,19 +135,21 @@ pub(super) async fn resized(meta: &Meta, txn: &mut Txn<'_>, ino: Ino, was: &Attr
         space: signed(now.space()) - signed(was.space()),
         inodes: 0,
     };
-    meta.check_room(delta.space, 0)?;
-    txn.add_usage(delta.space, 0);
+    let more = Usage { space: delta.space, inodes: 0 };
+    txn.ask_room(was, more)?;
+    txn.charge_node(was, more);
     if was.nlink == 0 {
         // Nobody's entry any more.
         return Ok(());
     }
     if was.parent.0 > 0 {
-        txn.after().dir_stats.push((was.parent, delta));
+        txn.charge_name(was.parent, delta, Usage::default()).await?;
     } else if meta.format().dir_stats {
         // Who adds or takes a name changes the held node too.
         let (parents,) = txn.read((ParentsOf(ino),)).await?;
-        let shares = parents.into_iter().map(|(parent, count)| (parent, usage::times(delta, count)));
-        txn.after().dir_stats.extend(shares);
+        for (parent, count) in parents {
+            txn.charge_name(parent, usage::times(delta, count), Usage::default()).await?;
+        }
     }
     Ok(())
 }

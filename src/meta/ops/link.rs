@@ -9,14 +9,14 @@ use crate::meta::Meta;
 use crate::port::{Change, Hold};
 use crate::rules;
 use crate::txn::{EdgeOf, NodeOf, Operation, OrNoEntry, Txn};
-use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, flags};
+use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, Usage, flags};
 use crate::usage;
 
 impl Meta {
     /// Adds a name; from then on the node has no parent of its own, its parents are counted apart.
     ///
     /// # Errors
-    /// EEXIST, EPERM (a directory, trash, immutable), ENOENT, ENOTDIR, EACCES, EROFS.
+    /// EEXIST, EPERM (a directory, trash, immutable), ENOENT, ENOTDIR, EACCES, EDQUOT, EROFS.
     pub async fn link(&self, caller: &Caller, ino: Ino, parent: Ino, name: &Name) -> Result<Attr> {
         self.check_writable()?;
         let (ino, parent) = (self.stored(ino), self.stored(parent));
@@ -69,6 +69,7 @@ impl Operation for Link<'_> {
         if node.flags & (flags::IMMUTABLE | flags::APPEND) != 0 {
             return Err(Errno::EPERM.into());
         }
+        txn.charge_name(parent, usage::share_of(&node), Usage::default()).await?;
         let nlink = node.nlink.checked_add(1).ok_or(Errno::EMLINK)?;
         let now = Attr { nlink, parent: Ino(0), ctime: txn.now(), ..node };
         txn.change(Change::InsertEdge { parent, name: name.clone(), edge: Edge { ino, kind: node.kind } });
@@ -79,7 +80,6 @@ impl Operation for Link<'_> {
             txn.change(Change::AddParentRef { ino, parent: node.parent, delta: 1 });
         }
         txn.change(Change::AddParentRef { ino, parent, delta: 1 });
-        txn.after().dir_stats.push((parent, usage::share_of(&now)));
         let updates_parent = updates_times(&directory, &touched);
         txn.log(&Entry::Link { ino, parent, name, updates_parent, nlink });
         Ok(now)

@@ -10,7 +10,7 @@ use crate::port::{Change, Hold};
 use crate::request::{NewNode, OpenFlags};
 use crate::rules;
 use crate::txn::{EdgeOf, NodeOf, Operation, OrNoEntry, Txn};
-use crate::types::{Attr, Caller, Edge, Ino, Kind, Name};
+use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, Usage};
 use crate::usage;
 
 /// Longest symlink target.
@@ -22,7 +22,7 @@ impl Meta {
     /// Makes a node of any kind.
     ///
     /// # Errors
-    /// EEXIST, ENOENT and ENOTDIR of the parent, EACCES, EPERM, ENOSPC, EINVAL for a bad symlink target, EROFS.
+    /// EEXIST, ENOENT and ENOTDIR of the parent, EACCES, EPERM, ENOSPC, EDQUOT, EINVAL for a bad symlink target, EROFS.
     pub async fn mknod(
         &self,
         caller: &Caller,
@@ -99,7 +99,6 @@ impl Meta {
                 return Err(Errno::EINVAL.into());
             }
         }
-        self.check_room(4096, 1)?;
         Ok(Ino(self.number(|meta| &meta.inode_numbers).await?))
     }
 }
@@ -144,6 +143,9 @@ impl Operation for Make<'_> {
         }
         rules::check_add(self.caller, &directory)?;
         let attr = rules::born(self.caller, parent, &directory, new, txn.now());
+        txn.ask_room(&attr, Usage::of(&attr))?;
+        txn.charge_name(parent, usage::share_of(&attr), Usage::default()).await?;
+        txn.charge_node(&attr, Usage::of(&attr));
         let is_directory = new.kind == Kind::Directory;
         txn.change(Change::InsertNode { ino, attr });
         if let (Kind::Symlink, Some(target)) = (new.kind, &new.target) {
@@ -155,8 +157,6 @@ impl Operation for Make<'_> {
         if is_directory {
             txn.change(Change::InsertDirStat { ino });
         }
-        txn.add_usage(4096, 1);
-        txn.after().dir_stats.push((parent, usage::share_of(&attr)));
         let NewNode { kind, mode, umask, ref target, .. } = *new;
         txn.log(&Entry::Create {
             parent,

@@ -14,6 +14,7 @@ mod locks;
 mod lookup;
 mod make;
 mod open;
+pub(crate) mod quota;
 mod remove;
 mod rename;
 mod resize;

@@ -9,8 +9,7 @@ use crate::port::{Change, Hold};
 use crate::request::OpenFlags;
 use crate::rules;
 use crate::txn::{IsSustained, NodeOf, Operation, Txn};
-use crate::types::{Attr, Caller, Ino, Kind, flags};
-use crate::usage::signed;
+use crate::types::{Attr, Caller, Ino, Kind, Usage, flags};
 
 impl Meta {
     /// Checks and counts an open of a file; each needs one [`Self::close_file`]. `O_TRUNC` is the caller's.
@@ -117,7 +116,7 @@ impl Operation for DeleteSustained {
         let (length, deleted_at) = (node.length, txn.now().sec);
         txn.change(Change::InsertDeletedFile { ino, length, deleted_at });
         txn.change(Change::DeleteNode { ino });
-        txn.add_usage(-signed(node.space()), -1);
+        txn.charge_node(&node, -Usage::of(&node));
         txn.after().deleted_files.push((ino, length));
         Ok(())
     }

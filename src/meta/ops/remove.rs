@@ -114,7 +114,7 @@ impl Take<'_> {
             updates_parent = updates_times(directory, &touched);
             txn.update_node(parent, directory, &touched);
         }
-        let Fate { trash, is_open } = victim.remove(meta, txn, found).await;
+        let Fate { trash, is_open } = victim.remove(meta, txn, found).await?;
         let ino = edge.ino;
         txn.log(&if is_directory {
             Entry::Rmdir { parent, name, trash, ino }

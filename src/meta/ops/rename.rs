@@ -6,11 +6,12 @@ use super::victim::{Victim, node};
 use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
-use crate::port::{Change, Get, Got, Hold};
+use crate::port::{Change, Get, Got, Hold, QuotaKind};
 use crate::request::RenameFlags;
 use crate::rules;
+use crate::tree::TreeProgress;
 use crate::txn::{NodeOf, Operation, OrNoEntry, Txn};
-use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, flags};
+use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, Usage, flags};
 use crate::usage::{negated, share_of};
 
 /// Levels above a place that are looked at; a path of the kernel has 2048 names at most.
@@ -21,7 +22,7 @@ impl Meta {
     /// file stay as they are.
     ///
     /// # Errors
-    /// ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EPERM, EACCES, EINVAL, ENOTSUP for a whiteout, EROFS.
+    /// ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EPERM, EACCES, EINVAL, EDQUOT, ENOTSUP for a whiteout, EROFS.
     pub async fn rename(
         &self,
         caller: &Caller,
@@ -46,7 +47,8 @@ impl Meta {
         if src.is_trash() && (caller.uid != 0 || exchanges) {
             return Err(Errno::EPERM.into());
         }
-        self.transact_with_trash(dst, |trash| Rename {
+        let below = self.below_moved((src, src_name), (dst, dst_name), exchanges).await?;
+        let renamed = self.transact_with_trash(dst, |trash| Rename {
             meta: self,
             caller,
             src,
@@ -56,8 +58,41 @@ impl Meta {
             how,
             // Nobody loses a name in an exchange.
             trash: if exchanges { None } else { trash },
-        })
-        .await
+            below,
+        });
+        let renamed = renamed.await;
+        if src != dst {
+            self.quotas.forget_parents();
+        }
+        renamed
+    }
+
+    /// What moves from quotas to others with directories: usage below the one that is renamed, and below the one it
+    /// changes places with. Nothing where both places have the same quotas.
+    async fn below_moved(
+        &self,
+        (src, src_name): (Ino, &Name),
+        (dst, dst_name): (Ino, &Name),
+        exchanges: bool,
+    ) -> Result<[Usage; 2]> {
+        let mut below = [Usage::default(); 2];
+        if src == dst
+            || !self.has_dir_quotas()
+            || self.quotas_above(src).await? == self.quotas_above(dst).await?
+        {
+            return Ok(below);
+        }
+        let sides = [Some((src, src_name)), exchanges.then_some((dst, dst_name))];
+        for (usage, (parent, name)) in below.iter_mut().zip(sides.into_iter().flatten()) {
+            let found = self.ask(|engine| engine.lookup(parent, name)).await?;
+            let Some((Edge { ino, kind: Kind::Directory }, _)) = found else { continue };
+            // Its own quota has the sum at hand.
+            *usage = match self.quotas.get((QuotaKind::Directory, ino.0)) {
+                Some(quota) => quota.used,
+                None => self.usage_below(ino, &TreeProgress::default()).await?,
+            };
+        }
+        Ok(below)
     }
 }
 
@@ -70,6 +105,8 @@ struct Rename<'a> {
     dst_name: &'a Name,
     how: RenameFlags,
     trash: Option<Ino>,
+    /// What quotas move by, below the directory that is moved and below the one it is exchanged with.
+    below: [Usage; 2],
 }
 
 /// What the names of a rename stand for.
@@ -134,6 +171,7 @@ impl Operation for Rename<'_> {
         let Some(victim) = victim else {
             rules::check_add(caller, &sides.dst)?;
             let now = self.shift(txn, &sides, None);
+            self.charge_move(txn, (src, dst), &sides.node, self.below[0]).await?;
             self.log(txn, edge.ino, None, self.trash);
             return Ok((edge.ino, now));
         };
@@ -146,6 +184,7 @@ impl Operation for Rename<'_> {
         if how.has(RenameFlags::EXCHANGE) {
             let other = found.node.or_no_entry()?;
             let now = self.exchange(txn, &sides, victim.edge, &other)?;
+            self.charge_exchange(txn, &sides.node, &other).await?;
             self.log(txn, edge.ino, Some(victim.edge.ino), None);
             return Ok((edge.ino, now));
         }
@@ -157,7 +196,8 @@ impl Operation for Rename<'_> {
             _ => {}
         }
         let now = self.shift(txn, &sides, Some(victim.edge));
-        let fate = victim.remove(self.meta, txn, found).await;
+        let fate = victim.remove(self.meta, txn, found).await?;
+        self.charge_move(txn, (src, dst), &sides.node, self.below[0]).await?;
         self.log(txn, edge.ino, Some(victim.edge.ino), fate.trash);
         Ok((edge.ino, now))
     }
@@ -239,17 +279,42 @@ impl Rename<'_> {
         txn.update_node(self.dst, &sides.dst, &touch.directory(&sides.dst, come));
     }
 
-    /// The node under its new name; its record, parents and statistics follow.
+    /// A name's share leaves one directory for another.
+    async fn charge_move(
+        &self,
+        txn: &mut Txn<'_>,
+        (from, to): (Ino, Ino),
+        node: &Attr,
+        below: Usage,
+    ) -> Result<()> {
+        if from == to {
+            return Ok(());
+        }
+        let share = share_of(node);
+        txn.charge_name(from, negated(share), -below).await?;
+        txn.charge_name(to, share, below).await
+    }
+
+    /// Both leave before either arrives.
+    async fn charge_exchange(&self, txn: &mut Txn<'_>, node: &Attr, other: &Attr) -> Result<()> {
+        let (src, dst) = (self.src, self.dst);
+        if src == dst {
+            return Ok(());
+        }
+        let ([below, other_below], [share, other_share]) = (self.below, [share_of(node), share_of(other)]);
+        txn.charge_name(src, negated(share), -below).await?;
+        txn.charge_name(dst, negated(other_share), -other_below).await?;
+        txn.charge_name(dst, share, below).await?;
+        txn.charge_name(src, other_share, other_below).await
+    }
+
+    /// The node under its new name; its record and parents follow.
     fn relocate(&self, txn: &mut Txn<'_>, ino: Ino, was: &Attr, from: Ino, to: Ino) -> Attr {
         let now = rules::moved(was, to, txn.now());
         txn.update_node(ino, was, &now);
-        if from != to {
-            if was.kind != Kind::Directory && was.parent.0 == 0 {
-                txn.change(Change::AddParentRef { ino, parent: to, delta: 1 });
-                txn.change(Change::AddParentRef { ino, parent: from, delta: -1 });
-            }
-            let share = share_of(was);
-            txn.after().dir_stats.extend([(from, negated(share)), (to, share)]);
+        if from != to && was.kind != Kind::Directory && was.parent.0 == 0 {
+            txn.change(Change::AddParentRef { ino, parent: to, delta: 1 });
+            txn.change(Change::AddParentRef { ino, parent: from, delta: -1 });
         }
         now
     }

@@ -2,8 +2,9 @@
 
 use crate::error::Result;
 use crate::meta::Meta;
+use crate::port::QuotaRow;
 use crate::request::StatFs;
-use crate::types::{Caller, Ino};
+use crate::types::{Caller, Ino, Usage};
 
 /// What a volume without a capacity shows, grown while it is four fifths full.
 const UNLIMITED_BYTES: u64 = 1 << 50;
@@ -11,19 +12,42 @@ const UNLIMITED_BYTES: u64 = 1 << 50;
 const UNLIMITED_INODES: u64 = 10 << 20;
 
 impl Meta {
-    /// The volume's room; directories have none of their own yet.
+    /// The room of a directory: the volume's, made smaller by the quotas of it and of those above.
     ///
     /// # Errors
     /// As the engine's.
-    pub async fn statfs(&self, _caller: &Caller, _ino: Ino) -> Result<StatFs> {
+    pub async fn statfs(&self, _caller: &Caller, ino: Ino) -> Result<StatFs> {
         let usage = self.usage().await?;
         let format = self.format();
-        Ok(room(
+        let mut room = room(
             u64::try_from(usage.space).unwrap_or(0),
             u64::try_from(usage.inodes).unwrap_or(0),
             format.capacity,
             format.inodes,
-        ))
+        );
+        let above = self.quotas_above(self.stored(ino)).await?;
+        narrow(&mut room, above.into_iter().filter_map(|key| self.quotas.get(key)));
+        Ok(room)
+    }
+}
+
+/// The nearest quota says what is used; each leaves no more free than it has left.
+fn narrow(room: &mut StatFs, quotas: impl Iterator<Item = QuotaRow>) {
+    let mut nearest = None;
+    for quota in quotas {
+        let left = |max: i64, used: i64| u64::try_from(max.saturating_sub(used)).unwrap_or(0);
+        let used = Usage { space: quota.used.space.max(0), inodes: quota.used.inodes.max(0) };
+        nearest.get_or_insert(used);
+        if quota.space_max > 0 {
+            room.avail_bytes = room.avail_bytes.min(left(quota.space_max, used.space));
+        }
+        if quota.inodes_max > 0 {
+            room.avail_inodes = room.avail_inodes.min(left(quota.inodes_max, used.inodes));
+        }
+    }
+    if let Some(used) = nearest {
+        room.total_bytes = used.space.cast_unsigned() + room.avail_bytes;
+        room.used_inodes = used.inodes.cast_unsigned();
     }
 }
 

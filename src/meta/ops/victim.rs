@@ -7,8 +7,8 @@ use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold};
 use crate::trash;
 use crate::txn::Txn;
-use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, flags};
-use crate::usage::{negated, share_of, signed};
+use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, Usage, flags};
+use crate::usage::{negated, share_of};
 
 /// A name that goes away, and where its node may go instead of vanishing.
 pub(super) struct Victim<'a> {
@@ -74,8 +74,9 @@ impl Victim<'_> {
         trash::entry_name(self.parent, self.edge.ino, self.name)
     }
 
-    /// Says what happens to the node, and which it is; the entry itself is the caller's. Its parent's statistics lose its share.
-    pub(super) async fn remove(&self, meta: &Meta, txn: &mut Txn<'_>, found: Found) -> Fate {
+    /// Says what happens to the node, and which it is; the entry itself is the caller's. Its
+    /// parent loses its share.
+    pub(super) async fn remove(&self, meta: &Meta, txn: &mut Txn<'_>, found: Found) -> Result<Fate> {
         let Self { parent, edge, .. } = *self;
         let ino = edge.ino;
         if edge.kind == Kind::Directory {
@@ -87,11 +88,12 @@ impl Victim<'_> {
             });
         }
         let Some(node) = found.node else {
-            txn.after().dir_stats.push((parent, DirStat { length: 0, space: -4096, inodes: -1 }));
-            return Fate::default();
+            let share = DirStat { length: 0, space: -4096, inodes: -1 };
+            txn.charge_name(parent, share, Usage::default()).await?;
+            return Ok(Fate::default());
         };
         let mut now = Attr { ctime: txn.now(), ..node };
-        txn.after().dir_stats.push((parent, negated(share_of(&node))));
+        txn.charge_name(parent, negated(share_of(&node)), Usage::default()).await?;
         if let Some((directory, name)) = found.trash {
             if node.parent.0 > 0 {
                 now.parent = directory;
@@ -101,8 +103,8 @@ impl Victim<'_> {
             }
             txn.update_node(ino, &node, &now);
             txn.change(Change::InsertEdge { parent: directory, name, edge });
-            txn.after().dir_stats.push((directory, share_of(&node)));
-            return Fate { trash: Some(directory), is_open: false };
+            txn.charge_name(directory, share_of(&node), Usage::default()).await?;
+            return Ok(Fate { trash: Some(directory), is_open: false });
         }
         let is_linked = node.parent.0 == 0;
         if node.kind != Kind::Directory {
@@ -112,7 +114,7 @@ impl Victim<'_> {
                 if is_linked {
                     txn.change(Change::AddParentRef { ino, parent, delta: -1 });
                 }
-                return Fate::default();
+                return Ok(Fate::default());
             }
         }
         if node.kind == Kind::File {
@@ -134,13 +136,13 @@ impl Victim<'_> {
                 txn.change(Change::DeleteSymlink { ino });
             }
             txn.change(Change::DeleteNode { ino });
-            txn.add_usage(-signed(node.space()), -1);
+            txn.charge_node(&node, -Usage::of(&node));
         }
         txn.change(Change::DeleteXattrs { ino });
         if is_linked {
             txn.change(Change::DeleteParentRefs { ino });
         }
-        Fate { trash: None, is_open }
+        Ok(Fate { trash: None, is_open })
     }
 }
 

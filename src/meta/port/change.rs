@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::LogLine;
+use super::{LogLine, QuotaKind};
 use crate::lock::{Holder, LockKind, RangeLock};
-use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId};
+use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, SliceId, Usage};
 
 /// Every effect a transaction may have, said as intent rather than as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,26 @@ pub enum Change {
     /// The quota and quota usage only, of a directory that moves to the trash.
     DeleteDirQuota {
         ino: Ino,
+    },
+    /// Limits in bytes and inodes, of a quota that is there or begins with nothing used.
+    PutQuota {
+        kind: QuotaKind,
+        key: u64,
+        space_max: i64,
+        inodes_max: i64,
+    },
+    /// What a quota that is there has used.
+    SetQuotaUsage {
+        kind: QuotaKind,
+        key: u64,
+        used: Usage,
+    },
+    /// Moves what a quota has used. That of a directory was read and is there; one of a user or group that is missing
+    /// is made without limits.
+    AddQuotaUsage {
+        kind: QuotaKind,
+        key: u64,
+        delta: Usage,
     },
     /// Moves existing statistics; missing ones stay missing.
     AddDirStat {
@@ -282,6 +302,9 @@ impl Change {
             | Self::InsertDirStat { .. }
             | Self::DeleteDirRecords { .. }
             | Self::DeleteDirQuota { .. }
+            | Self::PutQuota { .. }
+            | Self::SetQuotaUsage { .. }
+            | Self::AddQuotaUsage { .. }
             | Self::AddDirStat { .. }
             | Self::InsertSustained { .. }
             | Self::DeleteSustained { .. }

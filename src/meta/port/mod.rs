@@ -59,6 +59,9 @@ pub enum Get {
     Chunks { ino: Ino, first: u32, last: u32 },
     /// -> [`Got::DirStat`]
     DirStat { ino: Ino },
+    /// Limits and usage; the limits are held like `Guard`, what is used moves by amounts that commute
+    /// -> [`Got::Quota`]
+    Quota { kind: QuotaKind, key: u64 },
     /// Expiry in unix seconds and the info document; held like `Guard` -> [`Got::Session`]
     Session { sid: u64 },
     /// Length at deletion, when registered -> [`Got::Flag`]
@@ -87,6 +90,7 @@ impl Get {
             | Self::Xattr { hold, .. } => *hold,
             Self::HasChildren { .. }
             | Self::Chunks { .. }
+            | Self::Quota { .. }
             | Self::Session { .. }
             | Self::DeletedFile { .. }
             | Self::Sustained { .. }
@@ -116,6 +120,7 @@ pub enum Got {
     Slices(Vec<Slice>),
     Indexes(Vec<u32>),
     DirStat(Option<DirStat>),
+    Quota(Option<QuotaRow>),
     Session(Option<SessionRow>),
     SlicePairs(Option<Vec<(SliceId, u32)>>),
     Flocks(Vec<(Holder, LockKind)>),
@@ -332,6 +337,7 @@ pub enum Item {
 
 /// How often [`Engine::follow`] looks for a quiet moment.
 pub const FOLLOW_TRIES: u32 = 100;
+
 /// Whose usage a quota limits; the numbers are the format's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -506,8 +512,8 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Plain names of record kinds present that this client does not keep right (`directory quota`,
-    /// `user quota`, `group quota`, `ACL`): such volumes are not written. Detached nodes are a stock client's
+    /// Plain names of record kinds present that this client does not keep right (`ACL`): such volumes are not
+    /// written. Detached nodes are a stock client's
     /// clone under way, which needs nobody's help.
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>>;
 

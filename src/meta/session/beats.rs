@@ -13,6 +13,8 @@ use crate::meta::Meta;
 
 /// How often statistics are written.
 const FLUSH_PERIOD: Duration = Duration::from_secs(1);
+/// Usage of quotas is written every so many of these, as the peer does.
+const QUOTA_SECONDS: u64 = 3;
 
 /// What the heartbeat's thread works with.
 pub(super) struct Beats {
@@ -108,14 +110,16 @@ impl Beats {
 }
 
 pub(super) async fn flush_each_second(meta: Weak<Meta>, mut stopped: watch::Receiver<bool>) {
-    let mut is_failing = false;
+    let (mut is_failing, mut seconds) = (false, 0_u64);
     loop {
         tokio::select! {
             () = tokio::time::sleep(FLUSH_PERIOD) => {}
             _ = stopped.wait_for(|stop| *stop) => return,
         }
         let Some(meta) = meta.upgrade() else { return };
-        match meta.flush_statistics().await {
+        seconds += 1;
+        let flushed = if seconds % QUOTA_SECONDS == 0 { meta.flush_quotas().await } else { Ok(()) };
+        match meta.flush_volume_statistics().await.and(flushed) {
             Ok(()) => is_failing = false,
             Err(error) if !is_failing => {
                 is_failing = true;

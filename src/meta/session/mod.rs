@@ -241,6 +241,7 @@ impl Meta {
             tracing::info!(volume = format.name, "the volume's setting has changed");
         }
         self.set_format(format);
+        self.load_quotas().await?;
         self.check_still_supported().await
     }
 

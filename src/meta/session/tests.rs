@@ -255,7 +255,7 @@ async fn what_a_crash_left_goes_with_the_first_client() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quota_set_by_somebody_else_stops_changes_until_it_is_gone() {
+async fn an_acl_made_by_somebody_else_stops_changes_until_it_is_gone() {
     let volume = Volume::new().await;
     let meta = volume.client(MetaOptions::default()).await;
     meta.start_session_with(pulse()).await.expect("starts");
@@ -263,14 +263,14 @@ async fn a_quota_set_by_somebody_else_stops_changes_until_it_is_gone() {
     let counted = crate::Usage { space: 4096, inodes: 1 };
     let new = NewNode { kind: Kind::Directory, mode: 0o755, umask: 0, rdev: 0, target: None };
     meta.mknod(&caller, Ino::ROOT, &name("before"), &new).await.expect("made");
-    volume.execute("INSERT INTO jfs_dir_quota VALUES (1, 1, 1, 0, 0)");
+    volume.execute("INSERT INTO jfs_acl (id) VALUES (1)");
     eventually("a reason", async || meta.read_only_reason().is_some()).await;
     // What was done until then is counted all the same.
     eventually("the sums", async || volume.engine().await.usage().await.expect("answers") == counted).await;
-    assert!(meta.read_only_reason().is_some_and(|reason| reason.contains("directory quota")));
+    assert!(meta.read_only_reason().is_some_and(|reason| reason.contains("ACL")));
     let refused = meta.mknod(&caller, Ino::ROOT, &name("d"), &new).await.expect_err("refused");
     assert_eq!(refused.errno(), juicefs_base::Errno::EROFS);
-    volume.execute("DELETE FROM jfs_dir_quota");
+    volume.execute("DELETE FROM jfs_acl");
     eventually("no reason", async || meta.read_only_reason().is_none()).await;
     meta.mknod(&caller, Ino::ROOT, &name("d"), &new).await.expect("made");
     meta.close_session().await.expect("closes");

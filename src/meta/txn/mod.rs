@@ -4,6 +4,7 @@
 //! processes only. A conflict or an unreachable engine starts the operation again from its first read; what an
 //! operation wants done after the commit (statistics, deletions) is kept in [`After`] and happens once.
 
+mod charge;
 mod rows;
 mod stripes;
 mod waiting;
@@ -23,7 +24,7 @@ use crate::change_log::{self, Entry};
 use crate::error::{Error, Result};
 use crate::meta::Meta;
 use crate::port::{Attempt, Change, Engine, Get, Got, Item, Receipt, Scan};
-use crate::types::{Attr, DirStat, Ino, Time};
+use crate::types::{Attr, Ino, Time};
 pub(crate) use rows::{
     AppendTarget, ChunkOf, DelayedSlicesOf, DirStatOf, EdgeOf, FlocksOf, IsSustained, NodeOf, ParentsOf,
     RangeLocksOf, Rows, SymlinkOf, XattrNamesOf, XattrOf,
@@ -73,7 +74,7 @@ pub struct Txn<'e> {
 /// What happens in this process once the commit has run.
 #[derive(Default)]
 pub(crate) struct After {
-    pub(crate) dir_stats: Vec<(Ino, DirStat)>,
+    charges: charge::Charges,
     pub(crate) deleted_files: Vec<(Ino, u64)>,
     pub(crate) sustained: Vec<Ino>,
     pub(crate) changed_chunks: Vec<Ino>,
@@ -112,12 +113,6 @@ impl<'e> Txn<'e> {
     pub fn update_node(&mut self, ino: Ino, was: &Attr, now: &Attr) {
         if was != now {
             self.changes.push(Change::UpdateNode { ino, was: *was, now: *now });
-        }
-    }
-
-    pub fn add_usage(&mut self, space: i64, inodes: i64) {
-        if (space, inodes) != (0, 0) {
-            self.changes.push(Change::AddUsage { space, inodes });
         }
     }
 
@@ -291,8 +286,9 @@ impl Meta {
             }
         }
         if self.format.read().dir_stats {
-            self.dir_stats.add_all(&after.dir_stats);
+            self.dir_stats.add_all(&after.charges.dir_stats);
         }
+        self.quotas.add_all(&after.charges.quotas);
         for ino in after.sustained {
             self.open_files.sustain(ino);
         }
@@ -420,7 +416,7 @@ impl Meta {
 }
 
 /// A commit under way. Given up before it is known whether it has happened, it leaves directories whose statistics
-/// must be counted anew.
+/// must be counted anew, and quotas that may be off.
 struct Doubt<'m> {
     meta: &'m Meta,
     after: After,
@@ -434,8 +430,12 @@ impl Doubt<'_> {
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        if !self.after.dir_stats.is_empty() && self.meta.format.read().dir_stats {
-            self.meta.dir_stats.doubt(self.after.dir_stats.iter().map(|(ino, _)| *ino));
+        let charges = &self.after.charges;
+        if !charges.dir_stats.is_empty() && self.meta.format.read().dir_stats {
+            self.meta.dir_stats.doubt(charges.dir_stats.iter().map(|(ino, _)| *ino));
+        }
+        if !charges.quotas.is_empty() {
+            self.meta.doubt_quotas();
         }
     }
 }

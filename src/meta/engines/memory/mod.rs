@@ -17,7 +17,7 @@ use juicefs_base::sync::Mutex;
 use crate::error::{Error, Result};
 use crate::port::{
     Attempt, Change, Counters, Engine, EngineLimits, Followed, Get, Got, Hold, Item, Job, LogLine, LogPage,
-    MaybeNode, NewVolume, Questions, Receipt, Scan, Sequence,
+    MaybeNode, NewVolume, Questions, QuotaRow, Receipt, Scan, Sequence,
 };
 use crate::types::{Attr, Edge, Ino, Name, Time, Usage};
 use tables::Tables;
@@ -240,10 +240,13 @@ impl Attempt for MemoryAttempt<'_> {
         let mut tables = self.engine.tables.lock();
         let is_same = |(get, got): &(Get, Got)| {
             let now = tables.answer(get);
-            if get.hold() == Hold::Touch {
-                without_moving_parts(now) == without_moving_parts(got.clone())
-            } else {
-                now == *got
+            match (now, got) {
+                (now, got) if get.hold() == Hold::Touch => {
+                    without_moving_parts(now) == without_moving_parts(got.clone())
+                }
+                // What is used moves by amounts that commute.
+                (Got::Quota(Some(now)), Got::Quota(Some(was))) => QuotaRow { used: was.used, ..now } == *was,
+                (now, got) => now == *got,
             }
         };
         let outcome =

@@ -74,6 +74,7 @@ impl Tables {
                 Got::Indexes(range.map(|((_, indx), _)| *indx).collect())
             }
             Get::DirStat { ino } => Got::DirStat(self.dir_stats.get(ino).copied()),
+            Get::Quota { kind, key } => Got::Quota(self.quotas.get(&(*kind, *key)).copied()),
             Get::Session { sid } => Got::Session(self.sessions.get(sid).map(|session| row(*sid, session))),
             Get::DeletedFile { ino, length } => Got::Flag(self.deleted_files.contains_key(&(*ino, *length))),
             Get::Side { name } => Got::Bytes(self.sides.get(name).cloned()),
@@ -153,6 +154,9 @@ impl Tables {
                 | Change::InsertDirStat { .. }
                 | Change::DeleteDirRecords { .. }
                 | Change::DeleteDirQuota { .. }
+                | Change::PutQuota { .. }
+                | Change::SetQuotaUsage { .. }
+                | Change::AddQuotaUsage { .. }
                 | Change::AddDirStat { .. }
                 | Change::SetDirStat { .. }
                 | Change::InsertSustained { .. }
@@ -264,6 +268,7 @@ impl Tables {
             }
             Change::DeleteDirRecords { ino } => {
                 self.dir_stats.remove(ino);
+                self.quotas.remove(&(QuotaKind::Directory, ino.0));
             }
             Change::AddDirStat { ino, delta } => {
                 if let Some(stat) = self.dir_stats.get_mut(ino) {
@@ -316,8 +321,27 @@ impl Tables {
                 retain(&mut self.flocks, |_, holder| holder.sid != *sid);
                 retain(&mut self.range_locks, |_, holder| holder.sid != *sid);
             }
-            // Quotas are not kept here.
-            Change::DeleteDirQuota { .. } => {}
+            Change::DeleteDirQuota { ino } => {
+                self.quotas.remove(&(QuotaKind::Directory, ino.0));
+            }
+            Change::PutQuota { kind, key, space_max, inodes_max } => {
+                let row = self.quotas.entry((*kind, *key)).or_insert_with(|| unlimited(*kind, *key));
+                (row.space_max, row.inodes_max) = (*space_max, *inodes_max);
+            }
+            Change::SetQuotaUsage { kind, key, used } => {
+                if let Some(row) = self.quotas.get_mut(&(*kind, *key)) {
+                    row.used = *used;
+                }
+            }
+            Change::AddQuotaUsage { kind, key, delta } => {
+                if *kind != QuotaKind::Directory {
+                    self.quotas.entry((*kind, *key)).or_insert_with(|| unlimited(*kind, *key));
+                }
+                if let Some(row) = self.quotas.get_mut(&(*kind, *key)) {
+                    row.used.space += delta.space;
+                    row.used.inodes += delta.inodes;
+                }
+            }
         }
     }
 
@@ -500,4 +524,8 @@ fn merged(row: &Attr, was: &Attr, now: &Attr) -> Attr {
     );
     attr.nlink = (i64::from(row.nlink) + i64::from(now.nlink) - i64::from(was.nlink)).try_into().unwrap_or(0);
     attr
+}
+
+fn unlimited(kind: QuotaKind, key: u64) -> QuotaRow {
+    QuotaRow { kind, key, space_max: -1, inodes_max: -1, used: Usage::default() }
 }

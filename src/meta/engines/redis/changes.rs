@@ -10,7 +10,7 @@ use super::reply::{self, Replies};
 use crate::engines::packed;
 use crate::error::Result;
 use crate::lock::{Holder, LockKind};
-use crate::port::{Change, Mirrored, Receipt};
+use crate::port::{Change, Mirrored, QuotaKind, Receipt};
 use crate::types::{DirStat, Ino, SliceId};
 
 /// Moves the statistics of directories that have some: KEYS are the three hashes, ARGV is
@@ -214,6 +214,27 @@ impl Writes {
                 for hash in keys::DIR_QUOTAS {
                     self.command("HDEL").arg(hash).arg(ino.0);
                 }
+            }
+            Change::PutQuota { kind, key, space_max, inodes_max } => {
+                let [limits, space, inodes] = keys::quotas(*kind);
+                let record = quota_limits(*space_max, *inodes_max);
+                self.command("HSET").arg(limits).arg(*key).arg(record);
+                for used in [space, inodes] {
+                    self.command("HSETNX").arg(used).arg(*key).arg(0);
+                }
+            }
+            Change::SetQuotaUsage { kind, key, used } => {
+                let [_, space, inodes] = keys::quotas(*kind);
+                self.command("HSET").arg(space).arg(*key).arg(used.space);
+                self.command("HSET").arg(inodes).arg(*key).arg(used.inodes);
+            }
+            Change::AddQuotaUsage { kind, key, delta } => {
+                let [limits, space, inodes] = keys::quotas(*kind);
+                if *kind != QuotaKind::Directory {
+                    self.command("HSETNX").arg(limits).arg(*key).arg(quota_limits(-1, -1));
+                }
+                self.command("HINCRBY").arg(space).arg(*key).arg(delta.space);
+                self.command("HINCRBY").arg(inodes).arg(*key).arg(delta.inodes);
             }
             Change::Mirror(row) => self.write_mirrored(row),
             // The list's length comes with the reply: too late for the line.
@@ -430,4 +451,8 @@ fn note_freed(receipt: &mut Receipt, id: SliceId, size: u32) {
     if !receipt.slices_freed.contains(&(id, size)) {
         receipt.slices_freed.push((id, size));
     }
+}
+
+fn quota_limits(space_max: i64, inodes_max: i64) -> Vec<u8> {
+    packed::encode_quota(&packed::QuotaRecord { space_max, inodes_max, used: None })
 }

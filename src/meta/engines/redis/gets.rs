@@ -4,11 +4,11 @@ use redis::{Cmd, Pipeline};
 
 use super::keys;
 use super::reply::{self, Replies};
-use crate::engines::packed;
+use crate::engines::packed::{self, QuotaRecord};
 use crate::error::{Error, Result};
 use crate::lock::{Holder, LockKind, RangeLock};
-use crate::port::{Get, Got, Hold, SessionRow};
-use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice};
+use crate::port::{Get, Got, Hold, QuotaKind, QuotaRow, SessionRow};
+use crate::types::{Attr, DirStat, Edge, Ino, Name, Slice, Usage};
 
 /// A span of chunks up to here is answered whole: `RPUSHX` leaves the missing ones missing.
 pub(super) const CHUNK_SPAN_MAX: u32 = 10_000;
@@ -77,6 +77,13 @@ impl<'g> Questions<'g> {
             Get::DirStat { ino } => {
                 for hash in keys::DIR_STATS {
                     self.command("HGET").arg(hash).arg(ino.0);
+                }
+            }
+            Get::Quota { kind, key } => {
+                let [limits, space, inodes] = keys::quotas(*kind);
+                self.watch(Hold::Guard, || limits.to_owned());
+                for hash in [limits, space, inodes] {
+                    self.command("HGET").arg(hash).arg(*key);
                 }
             }
             Get::Session { sid } => {
@@ -158,6 +165,7 @@ impl<'g> Questions<'g> {
                 }
                 Get::Chunks { .. } => Got::Indexes(Vec::new()),
                 Get::DirStat { ino } => Got::DirStat(dir_stat(*ino, replies)?),
+                Get::Quota { kind, key } => Got::Quota(quota(*kind, *key, replies)?),
                 Get::Session { sid } => Got::Session(session(*sid, replies)?),
                 Get::DeletedFile { .. } => Got::Flag(replies.bytes()?.is_some()),
                 Get::DelayedSlices { .. } => {
@@ -256,6 +264,17 @@ fn dir_stat(ino: Ino, replies: &mut Replies<'_>) -> Result<Option<DirStat>> {
     // The used space says whether there are statistics, as the peer has it.
     let [length, Some(space), inodes] = numbers else { return Ok(None) };
     Ok(Some(DirStat { length: length.unwrap_or(0), space, inodes: inodes.unwrap_or(0) }))
+}
+
+fn quota(kind: QuotaKind, key: u64, replies: &mut Replies<'_>) -> Result<Option<QuotaRow>> {
+    let [hash, space, inodes] = keys::quotas(kind);
+    let limits = replies.bytes()?;
+    let space = replies.number(&format!("{space} {key}"))?.unwrap_or(0);
+    let inodes = replies.number(&format!("{inodes} {key}"))?.unwrap_or(0);
+    let Some(limits) = limits else { return Ok(None) };
+    let QuotaRecord { space_max, inodes_max, .. } =
+        packed::decode_quota(&limits).map_err(|cause| cause.of(format!("{hash} {key}")))?;
+    Ok(Some(QuotaRow { kind, key, space_max, inodes_max, used: Usage { space, inodes } }))
 }
 
 fn names(replies: &mut Replies<'_>) -> Result<Vec<bytes::Bytes>> {

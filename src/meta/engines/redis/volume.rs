@@ -202,12 +202,7 @@ impl RedisEngine {
     }
 
     pub(super) async fn find_foreign_records(&self) -> Result<Vec<&'static str>> {
-        const FOREIGN: [(&str, &str); 4] = [
-            ("dirQuota", "directory quota"),
-            ("userQuota", "user quota"),
-            ("groupQuota", "group quota"),
-            ("acl", "ACL"),
-        ];
+        const FOREIGN: [(&str, &str); 1] = [("acl", "ACL")];
         let mut pipeline = Pipeline::with_capacity(FOREIGN.len());
         for (key, _) in FOREIGN {
             pipeline.cmd("EXISTS").arg(key);

@@ -1,5 +1,6 @@
 //! Every [`Change`] as statements. A row count that is off is a conflict: somebody else was there first.
 
+use super::quota;
 use super::rows::split_time;
 use super::statement::{Expect, Plan, Statement, Step, Value, statement};
 use crate::engines::packed;
@@ -161,6 +162,11 @@ impl Plan {
                 self.any(delete_quota(*ino));
             }
             Change::DeleteDirQuota { ino } => self.any(delete_quota(*ino)),
+            Change::PutQuota { kind, key, space_max, inodes_max } => {
+                self.any(quota::put(*kind, *key, *space_max, *inodes_max));
+            }
+            Change::SetQuotaUsage { kind, key, used } => self.any(quota::set_usage(*kind, *key, *used)),
+            Change::AddQuotaUsage { kind, key, delta } => self.any(quota::add_usage(*kind, *key, *delta)),
             Change::InsertSustained { sid, ino } => self.any(statement!(
                 "INSERT INTO jfs_sustained (sid, inode) VALUES (?1, ?2) ON CONFLICT (sid, inode) DO NOTHING",
                 *sid,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::quota;
 use super::rows::{self, NODE_COLUMNS, Row, Rows};
 use super::statement::{Statement, Value, statement};
 use crate::engines::packed;
@@ -45,6 +46,7 @@ pub(super) fn question(get: &Get) -> Option<Statement> {
             "SELECT data_length, used_space, used_inodes FROM jfs_dir_stats WHERE inode = ?1",
             *ino
         ),
+        Get::Quota { kind, key } => quota::question(*kind, *key),
         Get::Session { sid } => statement!("SELECT expire, info FROM jfs_session2 WHERE sid = ?1", *sid),
         Get::DeletedFile { ino, length } => {
             statement!("SELECT 1 FROM jfs_delfile WHERE inode = ?1 AND length = ?2", *ino, *length)
@@ -127,6 +129,7 @@ pub(super) fn answer(get: &Get, rows: &mut impl Rows) -> Result<Got> {
             Some(row) => Some(DirStat { length: row.int(0)?, space: row.int(1)?, inodes: row.int(2)? }),
             None => None,
         }),
+        Get::Quota { kind, key } => Got::Quota(quota::row(*kind, *key, rows)?),
         Get::Session { sid } => Got::Session(match rows.next()? {
             Some(row) => {
                 let info = Bytes::copy_from_slice(row.bytes(1)?);
@@ -181,6 +184,9 @@ pub(super) fn still_holds(get: &Get, was: &Got, now: &Got) -> bool {
             if was.kind == Kind::Directory =>
         {
             Attr { nlink: was.nlink, atime: was.atime, mtime: was.mtime, ctime: was.ctime, ..*now } == *was
+        }
+        (Get::Quota { .. }, Got::Quota(Some(was)), Got::Quota(Some(now))) => {
+            (was.space_max, was.inodes_max) == (now.space_max, now.inodes_max)
         }
         _ => was == now,
     }

@@ -10,6 +10,7 @@ pub(crate) mod load;
 mod mirror;
 mod pending;
 pub mod postgres;
+mod quota;
 mod rows;
 mod scan;
 mod schema;

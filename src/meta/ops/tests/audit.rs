@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures::TryStreamExt;
 
 use crate::meta::Meta;
-use crate::port::{Engine, Get, Got, Item, Scan};
+use crate::port::{Engine, Get, Got, Item, QuotaKind, Scan};
 use crate::types::{Attr, DirStat, Ino, Kind, Usage};
 use crate::usage::share_of;
 
@@ -36,6 +36,7 @@ pub(super) async fn audit(engine: &dyn Engine, mounts: &[&Meta]) {
             audit_directory(engine, &nodes, *ino, attr, &mut places).await;
         }
     }
+    audit_quotas(engine, &nodes, mounts).await;
     let mut usage = Usage::default();
     for (ino, attr) in &nodes {
         if *ino == Ino::ROOT || *ino == Ino::TRASH {
@@ -48,6 +49,39 @@ pub(super) async fn audit(engine: &dyn Engine, mounts: &[&Meta]) {
     }
     assert!(places.is_empty(), "entries without a node: {places:?}");
     assert_eq!(engine.usage().await.unwrap(), usage);
+}
+
+/// What quotas say that is used: below a directory, trash left out, name by name; of an owner node by node.
+async fn audit_quotas(engine: &dyn Engine, nodes: &BTreeMap<Ino, Attr>, mounts: &[&Meta]) {
+    if mounts.iter().any(|meta| meta.format().user_group_quota) {
+        let mut sums: BTreeMap<(QuotaKind, u64), Usage> = BTreeMap::new();
+        for (_, attr) in nodes.iter().filter(|(ino, _)| **ino != Ino::ROOT && **ino != Ino::TRASH) {
+            for key in [(QuotaKind::User, u64::from(attr.uid)), (QuotaKind::Group, u64::from(attr.gid))] {
+                let sum = sums.entry(key).or_default();
+                *sum = *sum + Usage::of(attr);
+            }
+        }
+        let mut kept = all(engine, Scan::Quotas { kind: QuotaKind::User }).await;
+        kept.extend(all(engine, Scan::Quotas { kind: QuotaKind::Group }).await);
+        for item in kept {
+            let Item::Quota(row) = item else { panic!() };
+            let sum = sums.remove(&(row.kind, row.key)).unwrap_or_default();
+            assert_eq!(row.used, sum, "{:?} {}", row.kind, row.key);
+        }
+        assert!(sums.is_empty(), "owners without a record: {sums:?}");
+    }
+    for item in all(engine, Scan::Quotas { kind: QuotaKind::Directory }).await {
+        let Item::Quota(row) = item else { panic!() };
+        let (mut used, mut waiting) = (Usage::default(), vec![Ino(row.key)]);
+        while let Some(parent) = waiting.pop() {
+            for item in all(engine, Scan::Entries { parent }).await {
+                let Item::Entry { edge, .. } = item else { panic!() };
+                used = used + Usage::of(&nodes[&edge.ino]);
+                waiting.extend((edge.kind == Kind::Directory).then_some(edge.ino));
+            }
+        }
+        assert_eq!(row.used, used, "quota of directory {}", row.key);
+    }
 }
 
 async fn audit_directory(

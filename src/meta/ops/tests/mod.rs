@@ -12,6 +12,7 @@ mod locks;
 mod model;
 mod names;
 mod outage;
+mod quota;
 mod race;
 mod rename;
 mod restore;

@@ -253,6 +253,9 @@ pub(super) async fn check(volume: &Volume, ops: &[Op]) {
     tree.dirs.insert(Ino::ROOT, BTreeMap::new());
     for (number, op) in ops.iter().enumerate() {
         apply(volume, &mut tree, op).await;
+        if volume.meta.format().user_group_quota && number % 16 == 8 {
+            super::quota::watch(volume, tree.dirs.keys().copied()).await;
+        }
         if number % 16 == 0 {
             volume.audit().await;
         }
@@ -286,5 +289,13 @@ proptest! {
     #[test]
     fn a_volume_with_trash_is_a_tree(ops in prop::collection::vec(op(), 1..80)) {
         run(Volume::with_trash(), &ops);
+    }
+
+    #[test]
+    fn quotas_know_what_a_tree_holds(ops in prop::collection::vec(op(), 1..80), trash_days in 0..2_u32) {
+        run(Volume::with(|format| {
+            format.user_group_quota = true;
+            format.trash_days = trash_days;
+        }), &ops);
     }
 }

@@ -186,8 +186,9 @@ async fn every_change_leaves_the_record_of_the_format() {
     assert_eq!([&got[10], &got[11]], [&Got::Node(None), &Got::Node(Some(file))]);
     assert_eq!(got[12], Got::Indexes(vec![3, 4, 5]));
 
-    let _: () = raw.hset_multiple("dirQuota", &[("1", "q")]).await.unwrap();
-    assert_eq!(engine.foreign_records().await.unwrap(), ["directory quota"]);
+    let _: () = raw.hset_multiple("acl", &[("1", "q")]).await.unwrap();
+    assert_eq!(engine.foreign_records().await.unwrap(), ["ACL"]);
+    let _: () = raw.del("acl").await.unwrap();
     let _: () = raw.hset("sliceRef", "k9_10", 1).await.unwrap();
     let _: () = raw.sadd("locked3", &["lockf5", "lockp5"]).await.unwrap();
     let _: () = raw

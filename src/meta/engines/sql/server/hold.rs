@@ -7,6 +7,7 @@
 
 use super::driver::Command;
 use crate::engines::packed;
+use crate::engines::sql::quota;
 use crate::engines::sql::rows::split_time;
 use crate::engines::sql::statement::{Statement, Value, statement};
 use crate::lock::LockKind;
@@ -221,6 +222,8 @@ impl Checks {
             (Get::Side { name }, _) => {
                 self.absent(statement!("SELECT 1 FROM jfs_rs_record WHERE name = ?1", &name[..]));
             }
+            // Of a missing one nothing is held: the row that others make is one without limits, or they read the same.
+            (Get::Quota { key, .. }, Got::Quota(Some(was))) => self.lock(11, *key, quota::same_limits(was)),
             (Get::DelayedSlices { id, deleted_at }, Got::SlicePairs(Some(was))) => self.lock(
                 10,
                 *id,
@@ -243,6 +246,7 @@ impl Checks {
                 | Get::XattrNames { .. }
                 | Get::AppendTarget { .. }
                 | Get::DirStat { .. }
+                | Get::Quota { .. }
                 | Get::Xattr { .. }
                 | Get::Chunk { .. }
                 | Get::Chunks { .. }

@@ -269,12 +269,7 @@ impl<D: Driver> ServerEngine<D> {
     }
 
     pub(super) async fn find_foreign(&self) -> Result<Vec<&'static str>> {
-        let kinds = [
-            ("directory quota", "SELECT 1 FROM jfs_dir_quota LIMIT 1"),
-            ("user quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 1 LIMIT 1"),
-            ("group quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 2 LIMIT 1"),
-            ("ACL", "SELECT 1 FROM jfs_acl LIMIT 1"),
-        ];
+        let kinds = [("ACL", "SELECT 1 FROM jfs_acl LIMIT 1")];
         let questions = kinds.map(|(_, text)| Command::any(statement!(text)));
         let answers = self.ask(Mode::Alone, &questions).await.map_err(Failure::plain)?;
         let found = kinds.iter().zip(&answers).filter(|(_, table)| !table.is_empty());

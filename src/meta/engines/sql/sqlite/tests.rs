@@ -217,13 +217,13 @@ async fn foreign_records_are_named() {
     let engine = open(&path).await;
     let peer = Connection::open(&path).expect("opens");
     peer.execute_batch(
-        "INSERT INTO jfs_dir_quota VALUES (2, 1, 1, 0, 0); INSERT INTO jfs_user_group_quota VALUES (2, 5, 1, 1, 0, 0);
+        "INSERT INTO jfs_acl (id) VALUES (5);
          INSERT INTO jfs_detached_node VALUES (9, 1)",
     )
     .expect("inserted");
     assert_eq!(
         engine.foreign_records().await.expect("answers"),
-        ["directory quota", "group quota"],
+        ["ACL"],
         "a clone under way is nothing to keep"
     );
 }

@@ -150,12 +150,7 @@ fn set_counter(conn: &Conn, name: &str, value: i64) -> Result<()> {
 
 pub(super) fn foreign_records(conn: &Conn) -> Result<Vec<&'static str>> {
     let mut found = Vec::new();
-    for (name, query) in [
-        ("directory quota", "SELECT 1 FROM jfs_dir_quota LIMIT 1"),
-        ("user quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 1 LIMIT 1"),
-        ("group quota", "SELECT 1 FROM jfs_user_group_quota WHERE qtype = 2 LIMIT 1"),
-        ("ACL", "SELECT 1 FROM jfs_acl LIMIT 1"),
-    ] {
+    for (name, query) in [("ACL", "SELECT 1 FROM jfs_acl LIMIT 1")] {
         if conn.statement(query)?.exists([])? {
             found.push(name);
         }
