@@ -108,6 +108,9 @@ expect "what the peer reads of it" "$(seq 1000 | sha256sum)" "$(with_peer 'sha25
 expect "limits of the mount pod" "1500m 1Gi" "$(kubectl get pods --all-namespaces --selector "app.kubernetes.io/name=juicefs-mount,volume-id=$dynamic" \
     --output=jsonpath='{.items[0].spec.containers[0].resources.limits.cpu} {.items[0].spec.containers[0].resources.limits.memory}')"
 
+address=$(kubectl get pods --all-namespaces --selector "app.kubernetes.io/name=juicefs-mount,volume-id=$dynamic" --output=jsonpath='{.items[0].status.podIP}')
+expect_in "the mount pod's metrics" 'juicefs_uptime{' "$(in_pod dynamic timeout 5 bash -c "exec 3<>/dev/tcp/$address/9567; printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3; cat <&3")"
+
 step "a directory that volumes share goes with the last of them; one that was there before stays"
 bound shared-1
 PEER_WRITES= with_peer 'mkdir -p "$MNT/tenants/$1/by-team/green"; echo before >"$MNT/tenants/$1/by-team/green/file"; echo red >"$MNT/tenants/$1/by-team/red/file"' "$NS"

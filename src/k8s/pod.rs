@@ -7,8 +7,9 @@ use crate::name::{self, label_value, object_name};
 use crate::settings::PodSettings;
 use crate::{POD_UID, labels};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, HostPathVolumeSource, Pod, PodSecurityContext, PodSpec,
-    ResourceRequirements, SeccompProfile, SecurityContext, Toleration, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HostPathVolumeSource, Pod,
+    PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile, SecurityContext, Toleration, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -21,6 +22,8 @@ const SOCKET_VOLUME: &str = "comm";
 pub const SOCKET_PATH: &str = "/comm/mount.sock";
 /// The container that serves the mount.
 pub const CONTAINER: &str = "jfs-mount";
+/// Where the mount's metrics are served, as upstream has it.
+pub const METRICS_PORT: i32 = 9567;
 /// A pod that was asked to end flushes what was written first; object storage may be slow.
 const GRACE_S: i64 = 300;
 /// Requests are small so that a mount pod always fits beside its applications; limits are upstream's.
@@ -137,6 +140,11 @@ impl MountPod<'_> {
             resources: Some(self.resources()),
             security_context: Some(unprivileged()),
             termination_message_policy: Some("FallbackToLogsOnError".into()),
+            ports: Some(vec![ContainerPort {
+                name: Some("metrics".into()),
+                container_port: METRICS_PORT,
+                ..ContainerPort::default()
+            }]),
             volume_mounts: Some(mounts),
             ..Container::default()
         }

@@ -167,6 +167,8 @@ impl Node {
         if !found.is_empty() {
             self.tell(wanted, &Note::warning("SettingIgnored", "Mount", found.join("; "))).await;
         }
+        // A mount pod has its own address: whoever collects metrics comes from outside.
+        options.metrics.get_or_insert_with(|| format!("0.0.0.0:{}", pod::METRICS_PORT));
         options.read_only |= wanted.read_only_volume || volume.mirror.is_some();
         let path = wanted.settings.directory(wanted.settings.attributes.sub_path.as_deref());
         options.subdir = None;

@@ -159,3 +159,27 @@ fn the_definitions_in_the_rendered_chart_are_the_generated_ones() {
         );
     }
 }
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_exist() {
+    let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/juicefs");
+    let text = |path: &str| std::fs::read_to_string(chart.join(path)).unwrap();
+    let dashboard: Value = serde_json::from_str(&text("dashboards/juicefs.json")).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() > 10);
+    let known = |name: &str| {
+        juicefs_base::metrics::TABLE
+            .iter()
+            .any(|(of_table, ..)| name.strip_prefix("juicefs_") == Some(*of_table))
+    };
+    for file in ["dashboards/juicefs.json", "templates/monitoring.yaml"] {
+        let content = text(file);
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        let asked: BTreeSet<&str> = content
+            .split(|letter: char| !is_part(letter))
+            .filter(|word| word.starts_with("juicefs_"))
+            .collect();
+        assert!(asked.len() >= 6, "{file}: {asked:?}");
+        let unknown: Vec<&&str> = asked.iter().filter(|name| !known(name)).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+}
