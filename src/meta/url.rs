@@ -70,6 +70,12 @@ impl MetaUrl {
     /// # Errors
     /// [`Error::Engine`] with a sentence that names the schemes that exist or what is wrong with the address.
     pub fn parse(text: &str) -> Result<Self> {
+        if let Some(path) = path_for_address(text) {
+            return Err(Error::Engine(format!(
+                "{text:?} is not the address of metadata: for the SQLite database in that file write sqlite3://{path}; \
+                 a mount takes the address first, then the directory"
+            )));
+        }
         let (scheme, rest) = text.split_once("://").unwrap_or(("redis", text));
         match scheme {
             "sqlite3" => parse_sqlite(rest).map(Self::Sqlite),
@@ -283,6 +289,13 @@ pub(crate) fn decode(text: &str) -> Result<String> {
         .map_err(|_| Error::Engine("user or password in the address is not UTF-8".to_owned()))
 }
 
+/// The path that somebody gave where an address belongs: nothing that Redis would take.
+fn path_for_address(text: &str) -> Option<&str> {
+    let path = text.strip_prefix("sqlite3:").unwrap_or(text);
+    let is_path = text.starts_with(['/', '.', '~']) || path.ends_with(".db") || path.len() < text.len();
+    (!text.contains("://") && is_path).then_some(path)
+}
+
 fn with_sentinel_password(
     text: &str,
     variable: &impl Fn(&str) -> Option<SecretString>,
@@ -409,6 +422,15 @@ mod tests {
         let sentence = MetaUrl::parse("tikv://u:secret@h/d").expect_err("not there").to_string();
         assert!(sentence.contains("tikv") && sentence.contains("sqlite3://") && !sentence.contains("secret"));
         assert!(MetaUrl::parse("redis://h/notanumber").is_err());
+        for (text, wanted) in [
+            ("/tmp/x.db", "sqlite3:///tmp/x.db"),
+            ("sqlite3:m.db", "sqlite3://m.db"),
+            ("./m", "sqlite3://./m"),
+            ("m.db", "sqlite3://m.db"),
+        ] {
+            let sentence = MetaUrl::parse(text).expect_err("a path").to_string();
+            assert!(sentence.contains(&format!("write {wanted};")), "{sentence}");
+        }
         assert!(MetaUrl::parse("sqlite3://").is_err());
     }
 }

@@ -25,10 +25,10 @@ const SENTENCE_BYTES_MAX: u64 = 16 << 10;
 pub(crate) struct Parent(File);
 
 impl Parent {
-    /// The mount answers: the parent may end when it has said the `notices`.
-    pub(crate) fn ready(mut self, notices: &[String]) {
+    /// The mount answers: the parent may end when it has said so and told the `notices`.
+    pub(crate) fn ready(mut self, sentence: &str, notices: &[String]) {
         // A parent that gave up does not hear it; the mount goes on.
-        let _ = self.0.write_all(format!("+{}", notices.join("\n")).as_bytes());
+        let _ = self.0.write_all(format!("+{sentence}\n{}", notices.join("\n")).as_bytes());
     }
 
     fn failed(mut self, error: &Error) {
@@ -111,7 +111,11 @@ fn wait_for(child: Pid, pipe: File, log: &Path) -> Result<()> {
     let word = read_word(pipe, deadline);
     match word.as_deref() {
         Some(notices) if notices.starts_with('+') => {
-            for notice in notices[1..].lines() {
+            let mut lines = notices[1..].lines();
+            if let Some(sentence) = lines.next().filter(|sentence| !sentence.is_empty()) {
+                tracing::info!("{sentence}");
+            }
+            for notice in lines {
                 tracing::warn!("{notice}");
             }
             Ok(())
@@ -179,8 +183,8 @@ mod tests {
             "-/x is not mounted: `findmnt` shows what is"
         );
         let (reader, writer) = pipe();
-        Parent(writer).ready(&["one".to_owned(), "two".to_owned()]);
-        assert_eq!(read_word(reader, Duration::from_secs(5)).unwrap(), "+one\ntwo");
+        Parent(writer).ready("OK", &["one".to_owned(), "two".to_owned()]);
+        assert_eq!(read_word(reader, Duration::from_secs(5)).unwrap(), "+OK\none\ntwo");
     }
 
     #[test]

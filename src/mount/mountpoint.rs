@@ -46,6 +46,25 @@ pub fn prepare(path: &Path, mount_over: bool) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The directories of `path` that [`prepare`] will have to make, the innermost first.
+pub(crate) fn missing_directories(path: &Path) -> Vec<PathBuf> {
+    let Ok(path) = std::path::absolute(path) else { return Vec::new() };
+    // A dead mount is there, although it can't be asked.
+    let is_missing = |at: &&Path| {
+        std::fs::symlink_metadata(at).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    path.ancestors().take_while(is_missing).map(Path::to_owned).collect()
+}
+
+/// Takes them away again when nothing was put into them.
+pub(crate) fn remove_directories(made: &[PathBuf]) {
+    for directory in made {
+        if std::fs::remove_dir(directory).is_err() {
+            return;
+        }
+    }
+}
+
 fn make_directories(path: &Path) -> io::Result<()> {
     match DirBuilder::new().recursive(true).mode(0o777).create(path) {
         // Something else than a directory: said by the caller, who knows the path.
@@ -102,6 +121,18 @@ mod tests {
         assert!(error.contains("not a directory") && error.contains("file"), "{error}");
         let error = prepare(&base.join("file/x"), false).unwrap_err().to_string();
         assert!(error.contains("file"), "{error}");
+    }
+
+    #[test]
+    fn what_was_made_for_a_mount_that_failed_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        let missing = missing_directories(&base.join("a/b"));
+        assert_eq!(missing, [base.join("a/b"), base.join("a")]);
+        prepare(&base.join("a/b"), false).unwrap();
+        std::fs::write(base.join("a/somebody"), "").unwrap();
+        remove_directories(&missing);
+        assert!(!base.join("a/b").exists() && base.join("a/somebody").exists());
     }
 
     #[test]

@@ -54,8 +54,18 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(Error::io("start the runtime"))
 }
 
-fn run(mut settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
+fn run(settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
     process::prepare(settings.options.disable_thp);
+    let missing = mountpoint::missing_directories(&settings.options.mountpoint);
+    let ended = serve(settings, parent);
+    if let (Err(_), Some(_)) = (&ended, &parent) {
+        // It never came up: what was made for it goes.
+        mountpoint::remove_directories(&missing);
+    }
+    ended
+}
+
+fn serve(mut settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
     let prepared = mountpoint::prepare(&settings.options.mountpoint, settings.options.force);
     let runtime = runtime()?;
     // In the foreground the caller wants a process that serves, and there is one.
@@ -63,7 +73,7 @@ fn run(mut settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
         && let Ok(Some(notice)) = runtime.block_on(twice::is_there(&settings, path))
         && let Some(parent) = parent.take()
     {
-        parent.ready(&[notice]);
+        parent.ready("", &[notice]);
         return Ok(());
     }
     settings.options.mountpoint = prepared?;
@@ -87,7 +97,9 @@ fn run(mut settings: MountSettings, parent: &mut Option<Parent>) -> Result<()> {
             "mounted"
         );
         if let Some(parent) = parent.take() {
-            parent.ready(volume.notices());
+            let sentence =
+                format!("OK, {} is ready at {}", volume.name(), settings.options.mountpoint.display());
+            parent.ready(&sentence, volume.notices());
         }
         until_end(&volume, &session, &settings.options.mountpoint, &mut signals).await
     });
