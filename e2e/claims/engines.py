@@ -27,7 +27,7 @@ def every_command(server, volume, copy):
         write(os.path.join(where, f"f{n}"), bytes([n]) * 5000, sync=False)
     os.rename(os.path.join(where, "f1"), os.path.join(where, "f0"))
     assert "inode" in run(OURS, "info", os.path.join(where, "f2"), check=True)[1]
-    until("the session is there", lambda: json.loads(subprocess.run([PEER, "status", volume.meta], capture_output=True, check=True).stdout)["Sessions"])
+    until("the session is there", lambda: '"Sid"' in run(PEER, "status", volume.meta, check=True)[1])
     volume.umount(where)
     run(OURS, "config", volume.meta, "--trash-days", "3", "--yes", check=True)
     assert json.loads(subprocess.run([OURS, "status", volume.meta], capture_output=True, check=True).stdout)["Setting"]["TrashDays"] == 3

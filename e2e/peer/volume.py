@@ -27,7 +27,9 @@ class Volume:
         self.folder, self.meta, self.n, self.before_repair = folder, meta, 0, lambda: None
         code, text = run(formatter, "format", *options, meta, "vol")
         assert code == 0, text
-        self.setting = json.loads(subprocess.run([PEER, "status", meta], capture_output=True, check=True).stdout)["Setting"]
+        said = subprocess.run([PEER, "status", meta], capture_output=True, check=True).stdout
+        # Its MySQL library prints warnings in front.
+        self.setting = json.loads(said[said.index(b"{"):])["Setting"]
 
     def mount(self, binary, *options):
         self.n += 1

@@ -12,6 +12,7 @@ need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); } # COMMAND PACKAGE
 need redis-server redis-server
 # Debian keeps the programs of PostgreSQL out of the path.
 compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || need initdb postgresql
+need mariadbd mariadb-server
 need fusermount3 fuse3
 need setfacl acl
 need mold mold

@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::url::{decode, parse_host, parse_params};
 
 const POSTGRES_PORT: u16 = 5432;
+const MYSQL_PORT: u16 = 3306;
 
-/// `postgres://user[:password]@host[:port]/database[?options]`
+/// `postgres://user[:password]@host[:port]/database[?options]`, or `mysql://user[:password]@(host[:port])/database[?options]`
 #[derive(Clone, Debug)]
 pub struct ServerUrl {
     pub username: Option<String>,
@@ -59,7 +60,7 @@ impl ServerUrl {
     }
 
     /// All but the options; the password is masked.
-    pub(crate) fn write_address(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(crate) fn write_address(&self, f: &mut fmt::Formatter<'_>, is_mysql: bool) -> fmt::Result {
         if let Some(username) = &self.username {
             write!(f, "{username}")?;
         }
@@ -69,7 +70,14 @@ impl ServerUrl {
         if self.username.is_some() || self.password.is_some() {
             write!(f, "@")?;
         }
-        write!(f, "{}", self.place())
+        match (&self.socket, is_mysql) {
+            (Some(path), true) => write!(f, "unix({})/{}", path.display(), self.database),
+            (None, true) if self.host.contains(':') => {
+                write!(f, "([{}]:{})/{}", self.host, self.port, self.database)
+            }
+            (None, true) => write!(f, "({}:{})/{}", self.host, self.port, self.database),
+            (_, false) => write!(f, "{}", self.place()),
+        }
     }
 }
 
@@ -145,6 +153,35 @@ pub(crate) fn parse_postgres(rest: &str) -> Result<ServerUrl> {
     Ok(url)
 }
 
+pub(crate) fn parse_mysql(rest: &str) -> Result<ServerUrl> {
+    let (info, address) = split_user(rest);
+    let (username, password) = user_and_password(info);
+    let (address, query) = address.split_once('?').unwrap_or((address, ""));
+    // The path of a socket has slashes, too.
+    let (target, database) = address.rsplit_once('/').unwrap_or((address, ""));
+    let params = parse_params(query);
+    check_table_prefix(&params)?;
+    if database.is_empty() {
+        return Err(Error::Engine(
+            "mysql:// needs the name of a database, like mysql://user@(host:3306)/juicefs".to_owned(),
+        ));
+    }
+    let inner = |name: &str| target.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+    let socket = inner("unix").map(PathBuf::from);
+    let host = inner("").or_else(|| inner("tcp")).unwrap_or(if socket.is_some() { "" } else { target });
+    let (host, port) = parse_host(host, MYSQL_PORT)?;
+    Ok(ServerUrl {
+        username: username.map(decode).transpose()?,
+        // Passwords are often written as they are.
+        password: password.map(|text| SecretString::from(decode(text).unwrap_or_else(|_| text.to_owned()))),
+        host,
+        port,
+        socket,
+        database: decode(database)?,
+        params,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use juicefs_base::ExposeSecret;
@@ -163,6 +200,24 @@ mod tests {
         assert_eq!(shown, "postgres://bob:****@db.example:5433/vol?sslmode=require&table_prefix=a");
         let url = parse_postgres("bob@/vol?host=/run/postgresql").expect("parses");
         assert_eq!((url.socket, url.port), (Some(PathBuf::from("/run/postgresql")), 5432));
+    }
+
+    #[test]
+    fn an_address_of_mysql_is_read_and_masked() {
+        let url = parse_mysql("root:p@ss:w@(db:3307)/vol?table_prefix=a").expect("parses");
+        assert_eq!((url.host.as_str(), url.port, url.database.as_str()), ("db", 3307, "vol"));
+        assert_eq!(url.password.as_ref().expect("given").expose_secret(), "p@ss:w");
+        assert_eq!(MetaUrl::Mysql(url).to_string(), "mysql://root:****@(db:3307)/vol?table_prefix=a");
+        let url = parse_mysql("root@unix(/run/mysqld/mysqld.sock)/vol").expect("parses");
+        assert_eq!(
+            (url.socket.clone(), url.database.as_str()),
+            (Some("/run/mysqld/mysqld.sock".into()), "vol")
+        );
+        assert_eq!(MetaUrl::Mysql(url).to_string(), "mysql://root@unix(/run/mysqld/mysqld.sock)/vol");
+        for text in ["root@tcp(db:3306)/vol", "root@db/vol", "root@([::1]:3306)/vol"] {
+            assert_eq!(parse_mysql(text).expect(text).port, 3306, "{text}");
+        }
+        assert!(parse_mysql("root@(db)").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 use crate::error::{Error, Result};
 pub use crate::server_url::ServerUrl;
-use crate::server_url::parse_postgres;
+use crate::server_url::{parse_mysql, parse_postgres};
 
 /// Where a volume's metadata lives. `Display` masks the password.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub enum MetaUrl {
     Sqlite(SqliteUrl),
     Redis(RedisUrl),
     Postgres(ServerUrl),
+    /// MySQL and MariaDB.
+    Mysql(ServerUrl),
 }
 
 /// `sqlite3://path[?table_prefix=P]`
@@ -80,9 +82,10 @@ impl MetaUrl {
         match scheme {
             "sqlite3" => parse_sqlite(rest).map(Self::Sqlite),
             "redis" | "rediss" | "unix" => parse_redis(scheme, rest).map(Self::Redis),
+            "mysql" => parse_mysql(rest).map(Self::Mysql),
             "postgres" => parse_postgres(rest).map(Self::Postgres),
             other => Err(Error::Engine(format!(
-                "unknown metadata engine {other}: this client has redis://, rediss://, unix://, postgres:// and sqlite3://"
+                "unknown metadata engine {other}: this client has redis://, rediss://, unix://, postgres://, mysql:// and sqlite3://"
             ))),
         }
     }
@@ -98,8 +101,9 @@ impl MetaUrl {
     ) -> Result<SecretString> {
         let password = match Self::parse(text)? {
             Self::Redis(RedisUrl { password: None, .. }) => outside_password(&variable, true)?,
-            Self::Postgres(ServerUrl { password: None, .. }) => outside_password(&variable, false)?,
-            Self::Redis(_) | Self::Postgres(_) | Self::Sqlite(_) => None,
+            Self::Postgres(ServerUrl { password: None, .. })
+            | Self::Mysql(ServerUrl { password: None, .. }) => outside_password(&variable, false)?,
+            Self::Redis(_) | Self::Postgres(_) | Self::Mysql(_) | Self::Sqlite(_) => None,
         };
         let text = with_sentinel_password(text, &variable)?;
         let text = text.expose_secret();
@@ -120,6 +124,7 @@ impl MetaUrl {
         match self {
             Self::Sqlite(_) => "sqlite3",
             Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
             Self::Redis(RedisUrl { socket: Some(_), .. }) => "unix",
             Self::Redis(RedisUrl { tls: true, .. }) => "rediss",
             Self::Redis(_) => "redis",
@@ -143,8 +148,8 @@ impl fmt::Display for MetaUrl {
                 write!(f, "{}", url.path.display())?;
                 write_params(f, &url.params)
             }
-            Self::Postgres(url) => {
-                url.write_address(f)?;
+            Self::Postgres(url) | Self::Mysql(url) => {
+                url.write_address(f, matches!(self, Self::Mysql(_)))?;
                 write_params(f, &url.params)
             }
             Self::Redis(url) => {
@@ -333,7 +338,7 @@ mod tests {
     fn redis(text: &str) -> RedisUrl {
         match MetaUrl::parse(text).expect(text) {
             MetaUrl::Redis(url) => url,
-            MetaUrl::Sqlite(_) | MetaUrl::Postgres(_) => panic!("{text} is redis"),
+            MetaUrl::Sqlite(_) | MetaUrl::Postgres(_) | MetaUrl::Mysql(_) => panic!("{text} is redis"),
         }
     }
 
@@ -373,6 +378,7 @@ mod tests {
             ("sqlite3://a.db", "sqlite3://a.db"),
             ("postgres://bob@h:1/d?sslmode=disable", "postgres://bob:a%40b%2F@h:1/d?sslmode=disable"),
             ("postgres://bob:own@h/d", "postgres://bob:own@h/d"),
+            ("mysql://bob:@(h:1)/d", "mysql://bob:a%40b%2F@(h:1)/d"),
         ] {
             let whole = filled(text, "META_PASSWORD", "a@b/");
             assert_eq!(whole, wanted);

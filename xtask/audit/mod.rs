@@ -23,7 +23,7 @@ const SHOWN_MAX: usize = 200;
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let [url] = arguments else {
         bail!(
-            "usage: cargo xtask audit META-URL (sqlite3://PATH, redis://HOST:PORT/DB or postgres://USER@HOST:PORT/DB)"
+            "usage: cargo xtask audit META-URL (sqlite3://PATH, redis://HOST:PORT/DB, postgres://USER@HOST:PORT/DB or mysql://USER@(HOST:PORT)/DB)"
         )
     };
     let snapshot = if let Some(path) = url.strip_prefix("sqlite3://") {
@@ -32,8 +32,10 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         redis::read(url)
     } else if url.starts_with("postgres://") {
         sql::read_postgres(url)
+    } else if url.starts_with("mysql://") {
+        sql::read_mysql(url)
     } else {
-        bail!("audit reads sqlite3://, redis:// and postgres:// only, not {url}")
+        bail!("audit reads sqlite3://, redis://, postgres:// and mysql:// only, not {url}")
     };
     let snapshot = snapshot.with_context(|| format!("reading {url}"))?;
     let findings = checks::all(&snapshot);

@@ -72,6 +72,37 @@ pub fn read_postgres(url: &str) -> anyhow::Result<Snapshot> {
     read_printed(psql, &script)
 }
 
+/// By way of `mariadb`, for MySQL too.
+pub fn read_mysql(url: &str) -> anyhow::Result<Snapshot> {
+    let address = url.strip_prefix("mysql://").and_then(|rest| rest.split_once("@("));
+    let parts = address.and_then(|(user, rest)| Some((user, rest.split_once(")/")?)));
+    let (user, (host, database)) =
+        parts.context("an address like mysql://USER:PASSWORD@(HOST:PORT)/DATABASE")?;
+    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    let (host, port) = host.split_once(':').unwrap_or((host, "3306"));
+    let database = database.split('?').next().unwrap_or(database);
+    let mut script = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n".to_owned();
+    script += "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;\n";
+    for query in QUERIES {
+        script += query;
+        script += ";\n";
+    }
+    let mut client = Command::new("mariadb");
+    client.args([
+        "--no-defaults",
+        "--batch",
+        "--skip-column-names",
+        "--host",
+        host,
+        "--port",
+        port,
+        "--user",
+        user,
+    ]);
+    client.env("MYSQL_PWD", password).arg(database);
+    read_printed(client, &script)
+}
+
 fn hex_calls(query: &str, call: impl Fn(&str) -> String) -> String {
     match query.split_once("hex(").and_then(|(before, rest)| Some((before, rest.split_once(')')?))) {
         Some((before, (column, after))) => format!("{before}{}{after}", call(column)),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::Home;
 use crate::engines::memory::MemoryEngine;
 use crate::engines::redis::server::Server;
+use crate::engines::sql::mysql::MySqlEngine;
+use crate::engines::sql::mysql::tests::server as mysql_server;
 use crate::engines::sql::postgres::PostgresEngine;
 use crate::engines::sql::postgres::tests::server as postgres_server;
 use crate::engines::sql::sqlite::SqliteEngine;
@@ -27,6 +29,14 @@ pub(crate) async fn postgres() -> Home {
     let url = postgres_server::url(&postgres_server::address(postgres_server::port(), &schema));
     let engine = PostgresEngine::open(&url).await.expect("opens");
     let other = PostgresEngine::open(&url).await.expect("opens");
+    Home { engine, other, _keep: Box::new(()) }
+}
+
+pub(crate) async fn mariadb() -> Home {
+    let url =
+        mysql_server::url(&mysql_server::address(mysql_server::port(), &mysql_server::database().await));
+    let engine = MySqlEngine::open(&url).await.expect("opens");
+    let other = MySqlEngine::open(&url).await.expect("opens");
     Home { engine, other, _keep: Box::new(()) }
 }
 

@@ -119,6 +119,7 @@ every_engine! {
     sqlite: crate::conformance::home::sqlite(),
     redis: crate::conformance::home::redis(),
     postgres: crate::conformance::home::postgres(),
+    mariadb: crate::conformance::home::mariadb(),
 }
 
 /// Two clients of one empty database, and what must live as long as they do.

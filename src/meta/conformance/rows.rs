@@ -117,8 +117,14 @@ pub(super) async fn an_xattr_keeps_its_bytes(home: &Home) {
     };
     assert_eq!(value(b"user.a").await, Got::Bytes(None));
     assert_eq!(get(engine, Get::XattrNames { ino }).await, Got::Names(Vec::new()));
-    let (big, raw): (Vec<u8>, &[u8]) = (vec![0xff; 65_536], b"user.\xff\xfe'%");
-    put(engine, &[set(b"user.b", &big), set(b"user.a", b"")]).await;
+    let (mut big, raw): (Vec<u8>, &[u8]) = (vec![0xff; 65_536], b"user.\xff\xfe'%");
+    // A column of MySQL holds a byte less.
+    if let Err(error) = commit(engine, &[], &[set(b"user.b", &big)]).await {
+        assert_eq!(error.errno(), juicefs_base::Errno::ENOSPC, "{error}");
+        big.pop();
+        put(engine, &[set(b"user.b", &big)]).await;
+    }
+    put(engine, &[set(b"user.a", b"")]).await;
     // Where names are text in the database, one that is none is refused, and nothing else happens.
     let keeps_any = match commit(engine, &[], &[set(raw, b"\0x\0")]).await {
         Ok(_) => true,

@@ -8,6 +8,7 @@ mod changes;
 mod gets;
 pub(crate) mod load;
 mod mirror;
+pub mod mysql;
 mod pending;
 pub mod postgres;
 mod quota;

@@ -170,6 +170,7 @@ impl<D: Driver> ServerEngine<D> {
         raise: Questions<'_>,
     ) -> Result<Followed> {
         let mut gets = Vec::new();
+        let mut torn = None;
         for _ in 0..FOLLOW_TRIES {
             if gets.iter().any(|get| matches!(get, Get::Side { .. })) {
                 self.make_side_table().await?;
@@ -182,12 +183,14 @@ impl<D: Driver> ServerEngine<D> {
             let asked = std::mem::replace(&mut gets, raise(&page.lines));
             if look.is_torn {
                 // Rows may be newer than the last line that can be read.
+                torn = Some(page);
                 tokio::time::sleep(GAP_PAUSE).await;
             } else if gets == asked {
                 return Ok(Followed { page, answers: Some(answers) });
             }
         }
-        Err(Error::Conflict)
+        // As with more lines than were asked for: those that made rows newer are yet to come.
+        torn.map_or(Err(Error::Conflict), |page| Ok(Followed { page, answers: None }))
     }
 
     pub(super) async fn trim(&self, upto: u64) -> Result<()> {

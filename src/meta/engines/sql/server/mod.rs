@@ -12,6 +12,8 @@ mod driver;
 mod hold;
 mod log;
 mod pool;
+#[cfg(test)]
+pub(super) mod tests;
 mod volume;
 
 use std::ops::Range;

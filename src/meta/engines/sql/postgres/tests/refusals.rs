@@ -1,7 +1,15 @@
 //! What the server refuses is said in words that help, without the password.
 
-use super::*;
+use std::sync::Arc;
+
+use super::server;
+use crate::engines::sql::server::tests::{append, length, volume};
 use crate::error::Error;
+use crate::port::{Change, Engine};
+
+async fn open(address: &str) -> Arc<dyn Engine> {
+    super::super::PostgresEngine::open(&server::url(address)).await.expect("opens")
+}
 
 async fn refused(address: &str) -> String {
     match super::super::PostgresEngine::open(&server::url(address)).await {

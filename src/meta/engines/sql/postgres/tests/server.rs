@@ -70,7 +70,7 @@ fn server() -> &'static Server {
 }
 
 fn log(folder: &Path) -> String {
-    std::fs::read_to_string(folder.with_extension("log")).unwrap_or_else(|cause| cause.to_string())
+    std::fs::read_to_string(format!("{}.log", folder.display())).unwrap_or_else(|cause| cause.to_string())
 }
 
 /// It takes a startup packet and asks for no password; while it starts it answers with an error.

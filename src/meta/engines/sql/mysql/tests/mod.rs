@@ -1,0 +1,3 @@
+//! Against a real MariaDB; the suite that all engines share is in `crate::conformance`.
+
+pub(crate) mod server;
