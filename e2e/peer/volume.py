@@ -24,7 +24,7 @@ def run(*command, env=None):
 
 class Volume:
     def __init__(self, folder, meta, formatter, *options):
-        self.folder, self.meta, self.n, self.before_repair = folder, meta, 0, lambda: None
+        self.folder, self.meta, self.n, self.before_repair, self.is_miscounted = folder, meta, 0, lambda: None, False
         code, text = run(formatter, "format", *options, meta, "vol")
         assert code == 0, text
         said = subprocess.run([PEER, "status", meta], capture_output=True, check=True).stdout
