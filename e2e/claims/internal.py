@@ -125,7 +125,7 @@ def names(volume):
         write(f"{where}/file", b"x"), os.makedirs(f"{where}/dir", exist_ok=True)
         # The peer keeps `.control` in every directory too, though a rename gets past it.
         for name in (".accesslog", ".control", ".stats", ".config", ".trash", *(["dir/.control"] if binary == OURS else [])):
-            path, is_there = f"{where}/{name}", name in (".stats", ".config", ".trash")
+            path, is_there = f"{where}/{name}", name in (".accesslog", ".stats", ".config", ".trash")
             tried = {
                 "make": errno_of(os.mknod, path), "mkdir": errno_of(os.mkdir, path), "symlink": errno_of(os.symlink, "to", path),
                 "link": errno_of(os.link, f"{where}/file", path),

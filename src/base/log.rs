@@ -99,6 +99,12 @@ where
     }
 }
 
+/// `2026.11.23 20:23:48.952500` in UTC, as lines of an access log begin.
+#[must_use]
+pub fn access_stamp(at: SystemTime) -> String {
+    Stamp(at).to_string().replace('/', ".")
+}
+
 /// `2026/11/23 20:23:48.952500` in UTC.
 struct Stamp(SystemTime);
 

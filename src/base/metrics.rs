@@ -44,6 +44,7 @@ pub const TABLE: &[(&str, &str, MetricKind, &str)] = {
         ("fuse_read_size_bytes", "", Histogram, "Sizes of reads."),
         ("fuse_written_size_bytes", "", Histogram, "Sizes of writes."),
         ("memory", "", Gauge, "Resident bytes of this process."),
+        ("meta_ops_durations_histogram_seconds", "", Histogram, "Durations of calls to the metadata engine."),
         ("object_request_data_bytes", "method", Counter, "Bytes of object requests."),
         ("object_request_durations_histogram_seconds", "method", Histogram, "Durations of object requests."),
         ("object_request_errors", "", Counter, "Failed object requests."),

@@ -15,6 +15,7 @@ mod staging;
 mod stats;
 mod store;
 mod upload;
+mod warm;
 mod writer;
 
 pub use compress::Compression;
@@ -25,4 +26,5 @@ pub use pages::{PAGE_BYTES, PagePool, Reservation};
 pub use staging::{UploadHours, Writeback};
 pub use stats::ChunkStats;
 pub use store::ChunkStore;
+pub use warm::Place;
 pub use writer::SliceWriter;

@@ -82,7 +82,7 @@ impl ChunkStore {
     }
 
     /// Whether the disk has a block that the first scan has not met yet.
-    async fn is_on_disk(&self, block: BlockId) -> bool {
+    pub(crate) async fn is_on_disk(&self, block: BlockId) -> bool {
         match &self.disk {
             Some(disk) if disk.may_have(block) => disk.read(block, 0, 1.min(block.size)).await.is_some(),
             _ => false,

@@ -222,7 +222,7 @@ impl ChunkStore {
     }
 
     /// One request, its memory leased before it is sent.
-    async fn load(&self, block: BlockId) -> Result<Bytes> {
+    pub(crate) async fn load(&self, block: BlockId) -> Result<Bytes> {
         if let Some(dir) = self.staging.find(block) {
             let lease = self.lease(block.size as usize).await?;
             if let StagedRead::Data(data) = dir.read(block, 0, block.size).await {

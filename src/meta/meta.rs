@@ -189,6 +189,12 @@ impl Meta {
         self.waiting.transactions()
     }
 
+    /// Transactions and questions to the engine since the start, and the seconds they took together.
+    #[must_use]
+    pub fn engine_calls(&self) -> (u64, f64) {
+        self.waiting.calls()
+    }
+
     /// Who deletes the objects of freed slices; without a sink they stay for the hourly scan.
     pub fn set_freed_slice_sink(&self, sink: FreedSliceSink) {
         *self.freed_slice_sink.write() = Some(sink);

@@ -34,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) dirty_came: Notify,
     /// Fetches ahead of need.
     pub(crate) readahead: Arc<Semaphore>,
+    /// Turns at filling the cache after the answer to who asked for it.
+    pub(crate) caching: Arc<Semaphore>,
     /// Since when writes have been waiting for pages, one entry per waiter.
     pub(crate) waiting_writes: Mutex<HashMap<u64, Instant>>,
 }

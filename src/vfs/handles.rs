@@ -1,5 +1,6 @@
 //! What is open. Only `open`, `create`, `opendir` add and only `release`, `releasedir` remove.
 
+use crate::access_log::LogReader;
 use crate::control::ControlHandle;
 use crate::directory::DirHandle;
 use crate::files::File;
@@ -36,6 +37,7 @@ pub(crate) enum Handle {
     /// An internal file, as it was when it was opened.
     Text(Bytes),
     Control(Arc<ControlHandle>),
+    Log(Arc<LogReader>),
 }
 
 /// Handles by number; numbers are never used twice.

@@ -4,6 +4,7 @@
 //! and writing share, [`files`] the state of each file, [`dirty`], [`writer`] and [`commit`] the way of written bytes into
 //! slices and into the metadata, [`reader`] the way back. Nothing here knows FUSE.
 
+mod access_log;
 mod answer;
 mod background;
 mod commit;
@@ -27,12 +28,13 @@ mod told;
 mod vfs;
 mod writer;
 
+pub use access_log::AccessLog;
 pub use answer::{Attributes, Created, Found, Line, Opened};
 pub use background::compaction::Compacted;
 pub use config::VfsConfig;
 pub use error::{Error, Result};
 pub use invalidate::Invalidate;
-pub use special::CONTROL;
+pub use special::{ACCESS_LOG, CONTROL};
 pub use vfs::Vfs;
 
 /// Numbers that callers of [`Vfs`] need, from the rooms below.

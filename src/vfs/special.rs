@@ -1,13 +1,13 @@
-//! Files that exist in no metadata: `.stats` and `.config` in the root of the mount, and how `.trash` is called.
-//!
-//! `.control` is found in every directory and listed in none. `.accesslog` is not there yet; its name is kept all the
-//! same, so that nobody's files have it.
+//! Files that exist in no metadata: `.accesslog`, `.stats` and `.config` in the root of the mount, and how `.trash` is
+//! called. `.control` is found in every directory and listed in none.
 
 use crate::config::VfsConfig;
 use juicefs_meta::{Attr, Ino, Kind, Meta, Name, Time};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
+/// What tells of each operation.
+pub const ACCESS_LOG: Ino = Ino(0x7FFF_FFFF_0000_0001);
 /// What tools open to ask something of the mount.
 pub const CONTROL: Ino = Ino(0x7FFF_FFFF_0000_0002);
 pub(crate) const STATS: Ino = Ino(0x7FFF_FFFF_0000_0003);
@@ -18,6 +18,7 @@ pub(crate) const TTL: Duration = Duration::from_secs(3600);
 /// What a name in the root stands for, if it is not a stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Special {
+    AccessLog,
     Control,
     Stats,
     Config,
@@ -67,7 +68,7 @@ impl Specials {
             return Some(Special::Reserved);
         }
         match bare? {
-            b".accesslog" => Some(Special::Reserved),
+            b".accesslog" => Some(Special::AccessLog),
             b".stats" => Some(Special::Stats),
             b".config" => Some(Special::Config),
             b".trash" if self.has_trash => Some(Special::Trash),
@@ -83,6 +84,7 @@ impl Specials {
     /// Names in the root's listing.
     pub(crate) fn listed(&self) -> Vec<(String, Ino, Kind)> {
         let mut listed = vec![
+            (format!("{}.accesslog", self.prefix), ACCESS_LOG, Kind::File),
             (format!("{}.stats", self.prefix), STATS, Kind::File),
             (format!("{}.config", self.prefix), CONFIG, Kind::File),
         ];
@@ -95,6 +97,7 @@ impl Specials {
     /// Attributes of an internal file; `config_bytes` is the length of `.config`, `.stats` says 0.
     pub(crate) fn attr(&self, ino: Ino, config_bytes: u64) -> Option<Attr> {
         let (mode, length) = match ino {
+            ACCESS_LOG => (0o400, 0),
             CONTROL => (0o666, 0),
             STATS => (0o444, 0),
             CONFIG => (0o400, config_bytes),
@@ -106,7 +109,7 @@ impl Specials {
 
 /// Whether `ino` is an internal file of this mount.
 pub(crate) fn is_special(ino: Ino) -> bool {
-    matches!(ino, CONTROL | STATS | CONFIG)
+    matches!(ino, ACCESS_LOG | CONTROL | STATS | CONFIG)
 }
 
 /// Whether attributes of `ino` are nobody's to change: internal files, the trash and its directories by the hour.

@@ -1,5 +1,6 @@
 //! [`Vfs`]: the files of one mounted volume. Its operations are in `ops`, by what they work on.
 
+use crate::access_log::AccessLog;
 use crate::answer::{Attributes, Found};
 use crate::background::compaction::{Compacted, Compactions};
 use crate::background::deletion::Deletions;
@@ -33,6 +34,9 @@ const USAGE_PERIOD: Duration = Duration::from_secs(10);
 /// rest.
 const DELETIONS_MAX: Duration = Duration::from_secs(20);
 
+/// Commands that fill the cache in the background at the same time.
+const CACHINGS_MAX: usize = 8;
+
 /// Files over metadata and slices. Every operation answers at once when memory can answer: its future is ready
 /// at its first poll.
 pub struct Vfs {
@@ -40,6 +44,7 @@ pub struct Vfs {
     pub(crate) handles: Arc<Handles>,
     pub(crate) directories: Directories,
     pub(crate) specials: Specials,
+    pub(crate) access_log: Arc<AccessLog>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -68,6 +73,7 @@ impl Vfs {
             runtime: tokio::runtime::Handle::current(),
             dirty_files: Mutex::default(),
             dirty_came: Notify::new(),
+            caching: Arc::new(Semaphore::new(CACHINGS_MAX)),
             waiting_writes: Mutex::default(),
         });
         let handles = Arc::new(Handles::default());
@@ -88,6 +94,7 @@ impl Vfs {
             handles,
             directories: Directories::default(),
             specials,
+            access_log: Arc::default(),
             tasks: Mutex::new(tasks),
         })
     }
@@ -101,6 +108,12 @@ impl Vfs {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.core.metrics
+    }
+
+    /// Who wants a line about each operation.
+    #[must_use]
+    pub fn access_log(&self) -> &Arc<AccessLog> {
+        &self.access_log
     }
 
     #[must_use]
@@ -310,6 +323,8 @@ fn put_store(samples: &mut Samples, core: &Core) {
     ] {
         samples.put(name, value as f64);
     }
+    let (count, seconds) = core.meta.engine_calls();
+    samples.put_sum("meta_ops_durations_histogram_seconds", "", count, seconds);
     let (count, seconds) = core.meta.transactions();
     samples.put_sum("transaction_durations_histogram_seconds", "", count, seconds);
     let now = Instant::now();

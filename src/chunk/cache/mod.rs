@@ -22,6 +22,7 @@ use bytes::Bytes;
 use disk::CacheDir;
 use juicefs_base::budget::Budget;
 use juicefs_base::sync::Mutex;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -170,6 +171,22 @@ impl DiskCache {
         if let Some(write) = self.start_write(block, data) {
             self.runtime.spawn(write);
         }
+    }
+
+    /// Caches a block when a turn comes, however many wait: for who holds its memory and has no more of it meanwhile.
+    pub(crate) async fn write_in_turn(&self, block: BlockId, data: Bytes) {
+        let Some(dir) = self.dir(block).cloned() else { return };
+        let Ok(turn) = self.writes.clone().acquire_owned().await else { return };
+        let written = self.runtime.spawn_blocking(move || {
+            let _turn = turn;
+            dir.write(block, &data);
+        });
+        let _ = written.await;
+    }
+
+    /// The directory that a block belongs to.
+    pub(crate) fn root_of(&self, block: BlockId) -> Option<PathBuf> {
+        self.dir(block).map(|dir| dir.root.clone())
     }
 
     fn start_write(

@@ -20,7 +20,7 @@ pub(crate) use kubernetes::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs};
 pub(crate) use mirror::{FollowArgs, MirrorCommand};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use quota::{QuotaAction, QuotaArgs};
-pub(crate) use tools::{CompactArgs, InfoArgs, RmrArgs, SummaryArgs};
+pub(crate) use tools::{CompactArgs, InfoArgs, ProfileArgs, RmrArgs, StatsArgs, SummaryArgs, WarmupArgs};
 pub(crate) use volume::{
     ChangelogArgs, ConfigArgs, DestroyArgs, FormatArgs, FsckArgs, GcArgs, RestoreArgs, StatusArgs, StoreFlags,
 };
@@ -116,6 +116,15 @@ pub(crate) enum Command {
     /// Limit what directories, users and groups use
     #[command(after_help = quota::QUOTA_EXAMPLES)]
     Quota(QuotaArgs),
+    /// Show what a mount does, a line a second
+    #[command(after_help = tools::STATS_EXAMPLES)]
+    Stats(StatsArgs),
+    /// Show which operations take a mount's time
+    #[command(after_help = tools::PROFILE_EXAMPLES)]
+    Profile(ProfileArgs),
+    /// Bring files into a mount's cache
+    #[command(after_help = tools::WARMUP_EXAMPLES)]
+    Warmup(WarmupArgs),
     /// Show the version
     #[command(after_help = "Examples:\n  juicefs version")]
     Version,

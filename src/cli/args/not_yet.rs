@@ -4,10 +4,8 @@
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-const COMMANDS: &[&str] = &[
-    "tier", "stats", "profile", "debug", "gateway", "webdav", "bench", "objbench", "warmup", "sync", "clone",
-    "mdtest",
-];
+const COMMANDS: &[&str] =
+    &["tier", "debug", "gateway", "webdav", "bench", "objbench", "sync", "clone", "mdtest"];
 
 /// A flag by its command (empty: all of them), its name, its letter and whether a value follows. Those of `mount` are
 /// in the table of the mount room.

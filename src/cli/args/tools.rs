@@ -13,8 +13,32 @@ pub(crate) const INFO_EXAMPLES: &str = "Examples:
   # By inode, from inside the mount
   cd /mnt/jfs && juicefs info -i 100";
 
+pub(crate) const PROFILE_EXAMPLES: &str = "Examples:
+  # A mount, as it works
+  juicefs profile /mnt/jfs
+
+  # A log that was kept, all of it at once
+  timeout 60 cat /mnt/jfs/.accesslog > /tmp/access.log
+  juicefs profile /tmp/access.log --interval 0";
+
+pub(crate) const STATS_EXAMPLES: &str = "Examples:
+  juicefs stats /mnt/jfs
+
+  # More numbers, ten lines of them
+  juicefs stats /mnt/jfs -l 1 --count 10";
+
 pub(crate) const RMR_EXAMPLES: &str = "Examples:
   juicefs rmr /mnt/jfs/foo";
+
+pub(crate) const WARMUP_EXAMPLES: &str = "Examples:
+  # All files below a directory
+  juicefs warmup /mnt/jfs/datadir
+
+  # Files of a list, a path a line
+  juicefs warmup -f /tmp/filelist
+
+  # How much of it is cached, and where
+  juicefs warmup --check /mnt/jfs/datadir";
 
 pub(crate) const SUMMARY_EXAMPLES: &str = "Examples:
   juicefs summary /mnt/jfs/foo
@@ -87,4 +111,66 @@ pub(crate) struct SummaryArgs {
     /// Print the mount's document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `stats`.
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// The root of a mount
+    #[arg(value_name = "MOUNTPOINT")]
+    pub path: PathBuf,
+    /// Sections and their order: t(ime), u(sage), f(use), m(eta), c(ache of blocks), o(bject), g(o)
+    #[arg(long, default_value = "ufmco")]
+    pub schema: String,
+    /// Seconds between lines
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    pub interval: u64,
+    /// 1 shows more columns
+    #[arg(short = 'l', long, value_name = "N", default_value_t = 0)]
+    pub verbosity: u8,
+    /// Lines to print; 0 = until it is stopped
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    pub count: u64,
+}
+
+/// `profile`.
+#[derive(Args, Debug)]
+pub(crate) struct ProfileArgs {
+    /// The root of a mount, or a file with lines of its .accesslog
+    #[arg(value_name = "MOUNTPOINT/LOGFILE")]
+    pub path: PathBuf,
+    /// Only operations of these users
+    #[arg(short, long, value_name = "UID,...", value_delimiter = ',')]
+    pub uid: Vec<u32>,
+    /// Only operations of these groups
+    #[arg(short, long, value_name = "GID,...", value_delimiter = ',')]
+    pub gid: Vec<u32>,
+    /// Only operations of these processes
+    #[arg(short, long, value_name = "PID,...", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+    /// Seconds summed up in one table; 0 = all of a file in one
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    pub interval: u64,
+}
+
+/// `warmup`.
+#[derive(Args, Debug)]
+pub(crate) struct WarmupArgs {
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// File with a path a line
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Files read at the same time
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 50)]
+    pub threads: u16,
+    /// Do not wait for the end
+    #[arg(short, long)]
+    pub background: bool,
+    /// Take blocks out of the cache
+    #[arg(long)]
+    pub evict: bool,
+    /// Show how much is cached, and where
+    #[arg(long)]
+    pub check: bool,
 }

@@ -9,11 +9,14 @@ mod format;
 mod kubernetes;
 mod mirror;
 mod mount;
+mod profile;
 mod quota;
 mod report;
 mod restore;
+mod stats;
 mod status;
 mod tools;
+mod warmup;
 
 use anyhow::Context;
 use juicefs_base::log::{self, LogSettings};
@@ -51,6 +54,9 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Info(args) => tools::info(&args),
         Command::Rmr(args) => tools::rmr(&args),
         Command::Summary(args) => tools::summary(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::Warmup(args) => warmup::run(&args),
         Command::Umount(args) => mount::umount(&args),
         Command::Operator(args) => wait(kubernetes::operator(args)),
         Command::FormatJob(args) => wait(kubernetes::format_job(args)),

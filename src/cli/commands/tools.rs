@@ -16,7 +16,7 @@ use crate::progress::Bars;
 use crate::table::{bytes_in_full, bytes_in_short, table};
 
 /// Runs one message, drawing the first of its progress numbers, and gives the document of its answer.
-fn ask(control: &mut Control, stage: &str, message: &Message) -> anyhow::Result<Value> {
+pub(super) fn ask(control: &mut Control, stage: &str, message: &Message) -> anyhow::Result<Value> {
     let bars = Bars::on_terminal();
     bars.begin(stage, None);
     let mut told = 0;

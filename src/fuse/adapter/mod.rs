@@ -20,7 +20,7 @@ use crate::request::Answer;
 use crate::task;
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Ino, Name, Vfs};
+use juicefs_vfs::{AccessLog, Ino, Name, Vfs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -57,6 +57,10 @@ impl Adapter {
         refusing: Arc<AtomicBool>,
     ) -> Self {
         Self { vfs, repeats: Arc::default(), options, runtime, refusing }
+    }
+
+    pub(crate) fn access_log(&self) -> &Arc<AccessLog> {
+        self.vfs.access_log()
     }
 
     fn refuses(&self) -> bool {

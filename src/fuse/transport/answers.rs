@@ -1,5 +1,6 @@
 //! Our answers as the protocol lays them out. Nothing here decides; it only translates.
 
+use super::access::{Access, lock_letter};
 use super::channel::Channel;
 use super::wire::{Body, DIRENT_BYTES, ENTRY_BYTES};
 use crate::request::{Answer, Fitted, Listing, Looked, OpenedDirectory};
@@ -31,11 +32,25 @@ pub(super) struct Reply {
     channel: Channel,
     unique: u64,
     is_sent: bool,
+    /// What the access log is told, while somebody reads it.
+    access: Option<Box<Access>>,
 }
 
 impl Reply {
     pub(super) fn new(channel: Channel, unique: u64) -> Self {
-        Self { channel, unique, is_sent: false }
+        Self { channel, unique, is_sent: false, access: None }
+    }
+
+    pub(super) fn told(mut self, access: Option<Box<Access>>) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Adds an answer to the line of the access log.
+    fn tell<T>(&mut self, result: &Result<T, Errno>, tell: impl FnOnce(&mut Access, &T)) {
+        if let (Some(access), Ok(answer)) = (&mut self.access, result) {
+            tell(access, answer);
+        }
     }
 
     pub(super) fn error(self, errno: Errno) {
@@ -44,6 +59,9 @@ impl Reply {
 
     fn send(mut self, result: Result<&[u8], Errno>) {
         self.is_sent = true;
+        if let Some(access) = self.access.take() {
+            access.end(result.err());
+        }
         self.channel.answer(self.unique, result);
     }
 
@@ -58,6 +76,9 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.is_sent {
+            if let Some(access) = self.access.take() {
+                access.end(Some(Errno::EIO));
+            }
             self.channel.answer(self.unique, Err(Errno::EIO));
         }
     }
@@ -76,6 +97,11 @@ fn type_bits(kind: Kind) -> u32 {
     }
 }
 
+/// Kind and permissions, as `st_mode` has them.
+pub(super) fn mode_bits(attr: &Attr) -> u32 {
+    type_bits(attr.kind) | u32::from(attr.mode & 0o7777)
+}
+
 /// `fuse_attr`. Times before 1970 travel as they are: the kernel takes the seconds as signed.
 fn put_attr(body: &mut Body, ino: Ino, attr: &Attr) {
     body.u64(ino.0).u64(attr.length).u64(attr.length.div_ceil(512));
@@ -83,10 +109,7 @@ fn put_attr(body: &mut Body, ino: Ino, attr: &Attr) {
     for time in [attr.atime, attr.mtime, attr.ctime] {
         body.u32(time.nsec.min(999_999_999));
     }
-    body.u32(type_bits(attr.kind) | u32::from(attr.mode & 0o7777))
-        .u32(attr.nlink)
-        .u32(attr.uid)
-        .u32(attr.gid);
+    body.u32(mode_bits(attr)).u32(attr.nlink).u32(attr.uid).u32(attr.gid);
     body.u32(attr.rdev).u32(BLOCK_SIZE).u32(0);
 }
 
@@ -130,7 +153,8 @@ impl Answer<()> for Reply {
 }
 
 impl Answer<Found> for Reply {
-    fn answer(self, result: Result<Found, Errno>) {
+    fn answer(mut self, result: Result<Found, Errno>) {
+        self.tell(&result, |access, found| access.node(found.ino, &found.attr));
         self.body(result.map(|found| {
             let mut body = Body::with_capacity(ENTRY_BYTES);
             put_found(&mut body, &found);
@@ -140,7 +164,21 @@ impl Answer<Found> for Reply {
 }
 
 impl Answer<Looked> for Reply {
-    fn answer(self, result: Result<Looked, Errno>) {
+    fn answer(mut self, result: Result<Looked, Errno>) {
+        match &result {
+            // The kernel is told to remember it; to whoever reads along it is what it was asked for.
+            Ok(Looked::Absent(_)) => {
+                if let Some(access) = self.access.take() {
+                    access.end(Some(Errno::ENOENT));
+                }
+            }
+            Ok(Looked::Found(found)) => {
+                if let Some(access) = &mut self.access {
+                    access.node(found.ino, &found.attr);
+                }
+            }
+            Err(_) => {}
+        }
         self.body(result.map(|looked| {
             let mut body = Body::with_capacity(ENTRY_BYTES);
             match looked {
@@ -153,7 +191,8 @@ impl Answer<Looked> for Reply {
 }
 
 impl Answer<Attributes> for Reply {
-    fn answer(self, result: Result<Attributes, Errno>) {
+    fn answer(mut self, result: Result<Attributes, Errno>) {
+        self.tell(&result, |access, got| access.node(got.ino, &got.attr));
         self.body(result.map(|got| {
             let mut body = Body::with_capacity(104);
             body.u64(got.attr_ttl.as_secs()).u32(got.attr_ttl.subsec_nanos()).u32(0);
@@ -164,7 +203,8 @@ impl Answer<Attributes> for Reply {
 }
 
 impl Answer<Opened> for Reply {
-    fn answer(self, result: Result<Opened, Errno>) {
+    fn answer(mut self, result: Result<Opened, Errno>) {
+        self.tell(&result, |access, opened| access.handle(opened.fh));
         self.body(result.map(|opened| {
             let mut body = Body::with_capacity(16);
             put_open(&mut body, opened.fh, open_flags(&opened));
@@ -174,7 +214,8 @@ impl Answer<Opened> for Reply {
 }
 
 impl Answer<OpenedDirectory> for Reply {
-    fn answer(self, result: Result<OpenedDirectory, Errno>) {
+    fn answer(mut self, result: Result<OpenedDirectory, Errno>) {
+        self.tell(&result, |access, opened| access.handle(opened.fh));
         self.body(result.map(|opened| {
             let mut body = Body::with_capacity(16);
             let keeps = if opened.cache_listing { fopen::CACHE_DIR | fopen::KEEP_CACHE } else { 0 };
@@ -185,7 +226,11 @@ impl Answer<OpenedDirectory> for Reply {
 }
 
 impl Answer<Created> for Reply {
-    fn answer(self, result: Result<Created, Errno>) {
+    fn answer(mut self, result: Result<Created, Errno>) {
+        self.tell(&result, |access, Created { found, opened }| {
+            access.node(found.ino, &found.attr);
+            access.handle(opened.fh);
+        });
         self.body(result.map(|Created { found, opened }| {
             let mut body = Body::with_capacity(ENTRY_BYTES + 16);
             put_found(&mut body, &found);
@@ -196,7 +241,8 @@ impl Answer<Created> for Reply {
 }
 
 impl Answer<Bytes> for Reply {
-    fn answer(self, result: Result<Bytes, Errno>) {
+    fn answer(mut self, result: Result<Bytes, Errno>) {
+        self.tell(&result, |access, bytes| access.bytes(bytes));
         match &result {
             Ok(bytes) => self.send(Ok(bytes)),
             Err(errno) => self.send(Err(*errno)),
@@ -205,7 +251,8 @@ impl Answer<Bytes> for Reply {
 }
 
 impl Answer<u32> for Reply {
-    fn answer(self, result: Result<u32, Errno>) {
+    fn answer(mut self, result: Result<u32, Errno>) {
+        self.tell(&result, |access, count| access.count(*count as usize));
         self.body(result.map(|count| {
             let mut body = Body::with_capacity(8);
             body.u32(count).u32(0);
@@ -225,14 +272,25 @@ impl Answer<Fitted> for Reply {
     }
 }
 
+fn lock_type(kind: LockKind) -> i32 {
+    if kind == LockKind::Shared { libc::F_RDLCK } else { libc::F_WRLCK }
+}
+
 impl Answer<Option<RangeLock>> for Reply {
-    fn answer(self, result: Result<Option<RangeLock>, Errno>) {
+    fn answer(mut self, result: Result<Option<RangeLock>, Errno>) {
+        self.tell(&result, |access, lock| {
+            access.words(&match lock {
+                Some(RangeLock { kind, pid, start, end }) => {
+                    format!("{start},{end},{},{pid}", lock_letter(lock_type(*kind)))
+                }
+                None => "0,0,U,0".to_owned(),
+            });
+        });
         self.body(result.map(|lock| {
             let mut body = Body::with_capacity(24);
             match lock {
                 Some(RangeLock { kind, pid, start, end }) => {
-                    let kind = if kind == LockKind::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
-                    body.u64(start).u64(end).u32(kind.cast_unsigned()).u32(pid);
+                    body.u64(start).u64(end).u32(lock_type(kind).cast_unsigned()).u32(pid);
                 }
                 None => {
                     body.u64(0).u64(0).u32(libc::F_UNLCK.cast_unsigned()).u32(0);
@@ -244,7 +302,12 @@ impl Answer<Option<RangeLock>> for Reply {
 }
 
 impl Answer<StatFs> for Reply {
-    fn answer(self, result: Result<StatFs, Errno>) {
+    fn answer(mut self, result: Result<StatFs, Errno>) {
+        self.tell(&result, |access, room| {
+            let StatFs { total_bytes, avail_bytes, used_inodes, avail_inodes, .. } = room;
+            let used = total_bytes.saturating_sub(*avail_bytes);
+            access.words(&format!("{used},{avail_bytes},{used_inodes},{avail_inodes}"));
+        });
         self.body(result.map(|room| {
             let free = room.avail_bytes / STATFS_BLOCK;
             let mut body = Body::with_capacity(80);
@@ -261,11 +324,18 @@ pub(super) struct Lines {
     reply: Reply,
     body: Body,
     bytes_max: usize,
+    /// How many there are.
+    count: usize,
 }
 
 impl Lines {
     pub(super) fn new(reply: Reply, bytes_max: usize) -> Self {
-        Self { reply, body: Body::with_capacity(bytes_max.min(super::OTHER_REQUESTS_MAX)), bytes_max }
+        Self {
+            reply,
+            body: Body::with_capacity(bytes_max.min(super::OTHER_REQUESTS_MAX)),
+            bytes_max,
+            count: 0,
+        }
     }
 
     /// Whether `bytes` more fit.
@@ -280,10 +350,12 @@ impl Listing for Lines {
             return true;
         }
         put_dirent(&mut self.body, line);
+        self.count += 1;
         false
     }
 
-    fn answer(self, result: Result<(), Errno>) {
+    fn answer(mut self, result: Result<(), Errno>) {
+        self.reply.tell(&result, |access, ()| access.count(self.count));
         self.reply.body(result.map(|()| self.body));
     }
 }
@@ -310,6 +382,7 @@ impl Listing for PlusLines {
             None => put_entry(body, line.ino, &bare(line.kind), Duration::ZERO, Duration::ZERO),
         }
         put_dirent(body, line);
+        self.0.count += 1;
         false
     }
 

@@ -1,13 +1,14 @@
 //! What each message asks of the adapter, by its number (`fuse_opcode`) and the fields behind its header.
 
 use super::Transport;
+use super::access::Access;
 use super::answers::{Lines, PlusLines, Reply};
 use super::wire::{Fields, Header, Short};
 use crate::adapter::{Changes, LockCall, Place};
 use crate::request::Answer;
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{Ino, LockKind, RangeCopy, Time};
+use juicefs_vfs::{ACCESS_LOG, Ino, LockKind, RangeCopy, Time};
 
 /// `fuse_opcode`.
 pub(super) mod opcode {
@@ -55,16 +56,16 @@ pub(super) mod opcode {
 }
 
 /// Which fields of a SETATTR count (`FATTR_*`).
-mod fattr {
-    pub(super) const MODE: u32 = 1;
-    pub(super) const UID: u32 = 1 << 1;
-    pub(super) const GID: u32 = 1 << 2;
-    pub(super) const SIZE: u32 = 1 << 3;
-    pub(super) const ATIME: u32 = 1 << 4;
-    pub(super) const MTIME: u32 = 1 << 5;
-    pub(super) const FH: u32 = 1 << 6;
-    pub(super) const ATIME_NOW: u32 = 1 << 7;
-    pub(super) const MTIME_NOW: u32 = 1 << 8;
+pub(super) mod fattr {
+    pub const MODE: u32 = 1;
+    pub const UID: u32 = 1 << 1;
+    pub const GID: u32 = 1 << 2;
+    pub const SIZE: u32 = 1 << 3;
+    pub const ATIME: u32 = 1 << 4;
+    pub const MTIME: u32 = 1 << 5;
+    pub const FH: u32 = 1 << 6;
+    pub const ATIME_NOW: u32 = 1 << 7;
+    pub const MTIME_NOW: u32 = 1 << 8;
 }
 
 /// `FUSE_UNIQUE_RESEND`: a former process had read this request.
@@ -96,7 +97,7 @@ impl Transport {
                 opcode = header.opcode,
                 "a change was under way when the former process died: EIO"
             );
-            return self.reply(&header).error(Errno::EIO);
+            return self.reply(&header, fields).error(Errno::EIO);
         }
         if self.names(&header, fields).is_err() {
             tracing::error!(
@@ -104,17 +105,23 @@ impl Transport {
                 bytes = message.len(),
                 "a request without all its fields"
             );
-            self.reply(&header).error(Errno::EIO);
+            self.reply(&header, fields).error(Errno::EIO);
         }
     }
 
-    fn reply(&self, header: &Header) -> Reply {
-        Reply::new(self.channel.clone(), header.unique)
+    /// `fields`: all of the request's, for whoever reads the access log.
+    fn reply(&self, header: &Header, fields: Fields<'_>) -> Reply {
+        let log = self.adapter.access_log();
+        // Who opens it reads of that first.
+        let opens_it = header.opcode == opcode::OPEN && Ino(header.node) == ACCESS_LOG;
+        let access = if opens_it || log.is_read() { Access::of(log, header, fields) } else { None };
+        Reply::new(self.channel.clone(), header.unique).told(access)
     }
 
     /// Operations on names; all others are handed on.
     fn names(&self, header: &Header, mut fields: Fields<'_>) -> Result<(), Short> {
-        let (adapter, caller, reply) = (&self.adapter, &header.caller, || self.reply(header));
+        let whole = fields;
+        let (adapter, caller, reply) = (&self.adapter, &header.caller, || self.reply(header, whole));
         match header.opcode {
             opcode::LOOKUP => adapter.lookup(caller, place(header.node, fields.name()?), reply()),
             opcode::READLINK => adapter.readlink(Ino(header.node), reply()),
@@ -160,7 +167,8 @@ impl Transport {
 
     /// Operations on inodes.
     fn nodes(&self, header: &Header, mut fields: Fields<'_>) -> Result<(), Short> {
-        let (adapter, caller, reply) = (&self.adapter, &header.caller, || self.reply(header));
+        let whole = fields;
+        let (adapter, caller, reply) = (&self.adapter, &header.caller, || self.reply(header, whole));
         let ino = Ino(header.node);
         match header.opcode {
             opcode::GETATTR => adapter.getattr(ino, reply()),
@@ -204,7 +212,8 @@ impl Transport {
 
     /// Operations on open files.
     fn files(&self, header: &Header, mut fields: Fields<'_>) -> Result<(), Short> {
-        let (adapter, reply) = (&self.adapter, || self.reply(header));
+        let whole = fields;
+        let (adapter, reply) = (&self.adapter, || self.reply(header, whole));
         let ino = Ino(header.node);
         match header.opcode {
             opcode::READ => {
@@ -248,13 +257,13 @@ impl Transport {
             }
             opcode::GETLK | opcode::SETLK | opcode::SETLKW => self.locks(header, &mut fields)?,
             opcode::INTERRUPT => self.interrupts.interrupt(fields.u64()?),
-            _ => self.rest(header),
+            _ => self.rest(header, whole),
         }
         Ok(())
     }
 
     fn locks(&self, header: &Header, fields: &mut Fields<'_>) -> Result<(), Short> {
-        let reply = self.reply(header);
+        let reply = self.reply(header, *fields);
         let (fh, owner) = (fields.u64()?, fields.u64()?);
         let (start, end, kind, pid) = (fields.u64()?, fields.u64()?, fields.i32()?, fields.u32()?);
         let is_flock = fields.u32()? & LK_FLOCK != 0;
@@ -284,12 +293,12 @@ impl Transport {
 
     /// What needs no answer, and what is not done. ENOSYS makes the kernel stop asking: `fsync` of a directory is answered by the
     /// kernel (names are durable when their request is), SEEK_DATA falls back to the kernel's own way.
-    fn rest(&self, header: &Header) {
+    fn rest(&self, header: &Header, fields: Fields<'_>) {
         match header.opcode {
             opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => {}
-            opcode::DESTROY => self.reply(header).answer(Ok(())),
-            opcode::IOCTL => self.reply(header).error(Errno::ENOTTY),
-            _ => self.reply(header).error(Errno::ENOSYS),
+            opcode::DESTROY => self.reply(header, fields).answer(Ok(())),
+            opcode::IOCTL => self.reply(header, fields).error(Errno::ENOTTY),
+            _ => self.reply(header, fields).error(Errno::ENOSYS),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The state is which threads still read. All of them read the one descriptor; each works on what it has read until
 //! that has to wait. They end by themselves when the kernel lets go of the mount.
 
+mod access;
 mod answers;
 mod channel;
 mod dispatch;

@@ -332,7 +332,10 @@ impl Meta {
                 self.sleep(pause).await;
             }
         };
-        let answer = self.bounded("read", until, work).await?;
+        let begun = Instant::now();
+        let answer = self.bounded("read", until, work).await;
+        self.waiting.count_question(begun.elapsed());
+        let answer = answer?;
         answer.ok_or_else(|| self.silent("read"))
     }
 

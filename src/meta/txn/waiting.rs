@@ -16,6 +16,8 @@ pub(crate) struct Waiting {
     restarts: AtomicU64,
     transactions: AtomicU64,
     transaction_nanos: AtomicU64,
+    questions: AtomicU64,
+    question_nanos: AtomicU64,
     deadline_ms: AtomicU64,
 }
 
@@ -27,6 +29,8 @@ impl Default for Waiting {
             restarts: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
             transaction_nanos: AtomicU64::new(0),
+            questions: AtomicU64::new(0),
+            question_nanos: AtomicU64::new(0),
             deadline_ms,
         }
     }
@@ -54,6 +58,19 @@ impl Waiting {
         self.transactions.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
         self.transaction_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Transactions and questions outside any so far, and the seconds they took together, waits included.
+    pub(crate) fn calls(&self) -> (u64, f64) {
+        let (transactions, seconds) = self.transactions();
+        let nanos = self.question_nanos.load(Ordering::Relaxed);
+        (transactions + self.questions.load(Ordering::Relaxed), seconds + nanos as f64 / 1e9)
+    }
+
+    pub(super) fn count_question(&self, spent: Duration) {
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        self.question_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     pub(super) fn deadline(&self) -> Duration {

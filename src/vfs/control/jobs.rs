@@ -1,5 +1,6 @@
 //! The work behind each message.
 
+use super::cached::CacheProgress;
 use super::errno_byte;
 use super::info::{self, TreeLine};
 use super::protocol::{Frame, Message};
@@ -43,6 +44,19 @@ pub(super) async fn run(
         Message::Remove { parent, name, skip_trash, threads } => {
             let work = core.remove_tree(caller, *parent, name, (*skip_trash, *threads), &tree);
             done(watched(work, nodes, told).await)
+        }
+        Message::Cache { targets, threads, in_background, action } => {
+            let document = if *in_background {
+                core.cache_in_background(caller, targets, *threads, *action)
+            } else {
+                let progress = CacheProgress::default();
+                let work = core.cache(caller, targets, *threads, *action, &progress);
+                watched(async { Ok(work.await) }, || progress.get(), told).await
+            };
+            match document {
+                Ok(document) => Frame::Json(document.to_string().into_bytes()),
+                Err(error) => Frame::Done(errno_byte(error.errno())),
+            }
         }
         Message::Info { ino, recursive, raw, .. } => {
             let work = core.info(caller, Ino(*ino), *recursive, *raw, &tree);

@@ -4,6 +4,7 @@
 //! Messages name nodes by number, so each is checked here: the node lies below the mount's root and the one who opened
 //! the file may reach it, and do what is asked for.
 
+mod cached;
 mod info;
 mod jobs;
 pub mod protocol;

@@ -8,15 +8,27 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 const HEAD_BYTES: usize = 8;
 
 const REMOVE: u32 = 1002;
+const CACHE: u32 = 1004;
 const INFO: u32 = 1005;
 const SUMMARY: u32 = 1007;
 const COMPACT: u32 = 1008;
+
+/// What is done with cached blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheAction {
+    Warm,
+    Evict,
+    Check,
+}
 
 /// What a tool asks of the mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A name and all below it go.
     Remove { parent: u64, name: Vec<u8>, skip_trash: bool, threads: u8 },
+    /// Blocks of files are cached, are no more, or are looked for. Targets are paths from the mount's root, or
+    /// `inode:N`. In the background nothing but the beginning is waited for.
+    Cache { targets: Vec<Vec<u8>>, threads: u16, in_background: bool, action: CacheAction },
     /// What a node is; `strict` is how directories are always counted here.
     Info { ino: u64, recursive: bool, raw: bool, strict: bool },
     /// The tree below a node, by size.
@@ -50,6 +62,22 @@ impl Message {
                 let skip_trash = fields.u8().unwrap_or(0) & 1 != 0;
                 Self::Remove { parent, name, skip_trash, threads: fields.u8().unwrap_or(50) }
             }
+            CACHE => {
+                let length = fields.u32()? as usize;
+                let targets = fields.take(length)?.split(|&byte| byte == b'\n');
+                Self::Cache {
+                    // An empty one is the root.
+                    targets: targets.map(<[u8]>::to_vec).collect(),
+                    threads: fields.u16()?,
+                    in_background: fields.u8()? != 0,
+                    action: match fields.u8().unwrap_or(0) {
+                        0 => CacheAction::Warm,
+                        1 => CacheAction::Evict,
+                        2 => CacheAction::Check,
+                        _ => return Err(Errno::EINVAL),
+                    },
+                }
+            }
             INFO => Self::Info {
                 ino: fields.u64()?,
                 recursive: fields.u8().unwrap_or(0) != 0,
@@ -75,6 +103,17 @@ impl Message {
                 let name = &name[..name.len().min(usize::from(length))];
                 let flags = [u8::from(*skip_trash), *threads];
                 (REMOVE, [&parent.to_be_bytes()[..], &[length], name, &flags].concat())
+            }
+            Self::Cache { targets, threads, in_background, action } => {
+                let paths = targets.join(&b'\n');
+                let length = u32::try_from(paths.len()).unwrap_or(u32::MAX);
+                let action = match action {
+                    CacheAction::Warm => 0,
+                    CacheAction::Evict => 1,
+                    CacheAction::Check => 2,
+                };
+                let flags = [u8::from(*in_background), action];
+                (CACHE, [&length.to_be_bytes()[..], &paths, &threads.to_be_bytes(), &flags].concat())
             }
             Self::Info { ino, recursive, raw, strict } => {
                 let flags = [u8::from(*recursive), u8::from(*raw), u8::from(*strict)];
@@ -181,6 +220,12 @@ mod tests {
             Message::Info { ino: 1, recursive: true, raw: false, strict: true },
             Message::Summary { ino: 1, depth: 2, top: 10, strict: false },
             Message::Compact { ino: 9, threads: 300 },
+            Message::Cache {
+                targets: vec![b"/a b".to_vec(), b"inode:7".to_vec()],
+                threads: 5,
+                in_background: true,
+                action: CacheAction::Evict,
+            },
         ] {
             let bytes = message.encode();
             assert_eq!(Message::length(&bytes), Ok(Some(bytes.len())));

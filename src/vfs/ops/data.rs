@@ -114,6 +114,15 @@ impl Vfs {
         if flags.writes() {
             return Err(Errno::EACCES.into());
         }
+        let mode = self.special_attr(ino).map_or(0, |attr| attr.mode);
+        if caller.checks_permission && caller.uid != 0 && mode & 0o004 == 0 {
+            return Err(Errno::EACCES.into());
+        }
+        if ino == special::ACCESS_LOG {
+            let reader = self.access_log.open().ok_or(Errno::EMFILE)?;
+            let fh = self.handles.add(Handle::Log(Arc::new(reader)));
+            return Ok(Opened { fh, keep_cache: false, direct: true });
+        }
         let fh = self.handles.add(Handle::Text(Bytes::from(self.special_text(ino))));
         Ok(Opened { fh, keep_cache: false, direct: true })
     }
@@ -135,6 +144,9 @@ impl Vfs {
                 }
                 Some(Handle::Control(control)) if ino == special::CONTROL => {
                     control.read(off, size as usize).await.into()
+                }
+                Some(Handle::Log(reader)) if ino == special::ACCESS_LOG => {
+                    reader.read(size as usize).await.into()
                 }
                 _ => return Err(Errno::EBADF.into()),
             };
@@ -233,7 +245,7 @@ impl Vfs {
     async fn store_all(&self, ino: Ino, fh: u64, for_readers: bool) -> Result<()> {
         let handle = match self.handles.get(fh) {
             Some(Handle::File(handle)) if handle.file.ino == ino => handle,
-            Some(Handle::Text(_) | Handle::Control(_) | Handle::Dir(_)) => return Ok(()),
+            Some(Handle::Text(_) | Handle::Control(_) | Handle::Log(_) | Handle::Dir(_)) => return Ok(()),
             _ => return Err(Errno::EBADF.into()),
         };
         if !handle.flags.writes() && !for_readers {

@@ -17,6 +17,7 @@ impl Vfs {
         self.count(FileOp::Lookup, async {
             let asked_at = self.core.tick();
             let (ino, attr) = match self.specials.find(parent, name.as_bytes()) {
+                Some(Special::AccessLog) => return self.special_found(special::ACCESS_LOG),
                 Some(Special::Control) => return self.special_found(special::CONTROL),
                 Some(Special::Stats) => return self.special_found(special::STATS),
                 Some(Special::Config) => return self.special_found(special::CONFIG),

@@ -24,7 +24,8 @@ fn names(lines: &[Line]) -> BTreeSet<String> {
 async fn a_listing_has_every_name_once_with_fresh_attributes() {
     let world = World::with_format(|format| format.trash_days = 1).await;
     let a = world.client().await;
-    let mut expected: BTreeSet<String> = [".", "..", ".stats", ".config", ".trash"].map(str::to_owned).into();
+    let mut expected: BTreeSet<String> =
+        [".", "..", ".accesslog", ".stats", ".config", ".trash"].map(str::to_owned).into();
     for file in 0..300 {
         a.put(&format!("f{file}"), b"").await;
         expected.insert(format!("f{file}"));
@@ -56,7 +57,7 @@ async fn another_process_goes_on_where_a_cookie_stands() {
     let other = b.vfs.opendir(&caller(), Ino::ROOT).await.unwrap();
     let rest = list(&b, Ino::ROOT, other.fh, half.last().unwrap().next, 50).await;
     assert!(names(&half).is_disjoint(&names(&rest)));
-    assert_eq!(half.len() + rest.len(), 200 + 5);
+    assert_eq!(half.len() + rest.len(), 200 + 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,7 +164,7 @@ async fn internal_names_are_nobodys_to_make_or_change() {
     for below in [".accesslog", ".stats", ".trash"] {
         a.vfs.mkdir(&caller(), dir, &name(below), 0o755, 0).await.unwrap();
     }
-    for internal in [".stats", ".config", ".trash"] {
+    for internal in [".accesslog", ".stats", ".config", ".trash"] {
         let ino = a.ino(internal).await;
         let before = a.attr(ino).await;
         let set = SetAttr { mode: Some(0o777), uid: Some(9), ..SetAttr::default() };
@@ -218,6 +219,8 @@ async fn internal_names_can_be_hidden_or_prefixed() {
     let shown = names(&list(&prefixed, Ino::ROOT, dir.fh, 0, 10).await);
     assert_eq!(
         shown,
-        [".", "..", ".jfs.stats", ".jfs.config", ".jfs.trash", ".stats"].map(str::to_owned).into()
+        [".", "..", ".jfs.accesslog", ".jfs.stats", ".jfs.config", ".jfs.trash", ".stats"]
+            .map(str::to_owned)
+            .into()
     );
 }
