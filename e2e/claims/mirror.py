@@ -55,10 +55,13 @@ def storm(seed, where, steps):
 
 def followed(world, source, engine):
     mirror = Mirror(world, source, engine)
-    mirror.create()
+    # Nothing is missed of what clients write that learn of the change log only now.
     wheres = [source.mount(binary, "--heartbeat", "2") for binary in (OURS, PEER)]
+    mirror.create()
     for name in "abc":
         os.mkdir(f"{wheres[0]}/{name}")
+    for number, where in enumerate(wheres):
+        write(f"{where}/a/early{number}", b"e" * 1000)
     write(f"{wheres[0]}/a/before", b"b" * 100_000)
     code, text, where = mirror.at.try_mount(OURS)
     assert code and "still being copied" in text, text

@@ -9,6 +9,7 @@ use juicefs_meta::{Format, MetaUrl};
 use crate::apply::commit;
 use crate::error::{Error, Result};
 use crate::follower::mirrored_setting;
+use crate::heartbeats;
 
 /// What a mirror is made of.
 #[derive(Clone, Debug)]
@@ -88,8 +89,7 @@ async fn check_source(source: &dyn Engine, format: &Format, new: &NewMirror) -> 
     format.check_version()?;
     if !format.change_log {
         return Err(Error::BadRequest(format!(
-            "volume {} keeps no change log, by which mirrors follow: run `juicefs config {} --changelog`, and create the \
-             mirror a minute later, when every client has seen it",
+            "volume {} keeps no change log, by which mirrors follow: run `juicefs config {} --changelog` first",
             format.name, new.source
         )));
     }
@@ -104,7 +104,8 @@ async fn check_source(source: &dyn Engine, format: &Format, new: &NewMirror) -> 
         used.push("directory quotas");
     }
     if used.is_empty() {
-        return Ok(());
+        // A client that does not know of the change log yet leaves no trace of what it writes.
+        return heartbeats::wait_until_all_have_read(source).await;
     }
     let used = used.join(", ");
     Err(Error::BadRequest(format!("volume {} uses {used}: mirroring that is not supported yet", format.name)))

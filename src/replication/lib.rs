@@ -10,6 +10,7 @@ mod create;
 mod dirty;
 mod error;
 mod follower;
+mod heartbeats;
 mod reconcile;
 mod status;
 
