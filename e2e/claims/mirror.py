@@ -19,6 +19,12 @@ class Mirror:
         run(OURS, "config", self.source.meta, "--changelog", "--yes", check=True)
         run(OURS, "mirror", "create", self.source.meta, self.at.meta, "--name", f"near{self.at.number}", check=True)
 
+    def back(self, source):
+        """The other way round: `source`, which was the source, is the mirror now."""
+        other = Mirror.__new__(Mirror)
+        other.source, other.at, other.process = self.at, source, None
+        return other
+
     def follow(self):
         self.log = os.path.join(self.at.folder, "follower.log")
         with open(self.log, "ab") as log:

@@ -15,10 +15,13 @@ const SECRETS: &[&str] = &[
     "SENTINEL_PASSWORD",
     "SENTINEL_PASSWORD_FOR_OBJ",
     "SESSION_TOKEN",
+    "SOURCE_ACCESS_KEY",
+    "SOURCE_META_PASSWORD",
+    "SOURCE_SECRET_KEY",
 ];
 
 /// Flags whose values are secrets.
-pub(crate) const SECRET_FLAGS: &[&str] = &["access-key", "secret-key", "session-token"];
+pub(crate) const SECRET_FLAGS: &[&str] = &["access-key", "secret-key", "session-token", "source-access-key", "source-secret-key"];
 
 /// What the process was started with. Secrets are here and nowhere else: the process's own environment, and so that
 /// of its children, holds none once this is made.

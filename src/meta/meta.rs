@@ -53,8 +53,8 @@ pub struct Meta {
     pub(crate) inode_numbers: Numbers,
     pub(crate) slice_numbers: Numbers,
     pub(crate) line_numbers: LineNumbers,
-    /// Under which name the mirror goes that this is.
-    mirror_name: Option<String>,
+    /// The record of the mirror that this is, as it was opened.
+    mirror: Option<crate::mirror::MirrorRecord>,
     pub(crate) trash_dirs: TrashDirs,
     pub(crate) dir_stats: DirStatDeltas,
     pub(crate) usage: UsageCache,
@@ -90,16 +90,19 @@ impl Meta {
                 record.check_readable()?;
                 Some(record.read_only_reason())
             }
-            None => {
-                format.check_version()?;
-                reason_to_only_read(&*engine, &options, &format).await?
-            }
+            None => match fenced_reason(&*engine, &format).await? {
+                Some(reason) => Some(reason),
+                None => {
+                    format.check_version()?;
+                    reason_to_only_read(&*engine, &options, &format).await?
+                }
+            },
         };
         let meta = Arc::new_cyclic(|me| Self {
             inode_numbers: Numbers::new(Sequence::Inode, INODES_AT_ONCE),
             slice_numbers: Numbers::new(Sequence::Slice, SLICES_AT_ONCE),
             line_numbers: LineNumbers::default(),
-            mirror_name: mirror.map(|record| record.display_name),
+            mirror,
             engine,
             options,
             format: RwLock::new(Arc::new(format)),
@@ -145,7 +148,13 @@ impl Meta {
     /// The name of the mirror that this is; mirrors share the UUID of their source and must not share its caches.
     #[must_use]
     pub fn mirror_name(&self) -> Option<&str> {
-        self.mirror_name.as_deref()
+        self.mirror.as_ref().map(|record| &*record.display_name)
+    }
+
+    /// The mirror's record as it was when the volume was opened; `None` for a volume of its own.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&crate::mirror::MirrorRecord> {
+        self.mirror.as_ref()
     }
 
     #[must_use]
@@ -248,6 +257,17 @@ impl Meta {
         }
         Ok(ino)
     }
+}
+
+/// A volume whose mirror was promoted can still be read.
+async fn fenced_reason(engine: &dyn Engine, format: &Format) -> Result<Option<String>> {
+    if format.meta_version != crate::mirror::FENCED_META_VERSION {
+        return Ok(None);
+    }
+    let fence = crate::mirror::read_fence(engine).await?;
+    Ok(fence.map(|fence| {
+        format!("volume {} is fenced: its mirror {} goes on in its place", format.name, fence.by)
+    }))
 }
 
 async fn reason_to_only_read(

@@ -10,6 +10,7 @@ pub mod flags;
 mod keeper;
 pub mod messages;
 mod metrics;
+mod mirror_store;
 pub mod mountinfo;
 mod mountpoint;
 mod pod_worker;

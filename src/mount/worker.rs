@@ -4,6 +4,7 @@ use crate::backups::Backups;
 use crate::config_file;
 use crate::error::{Error, Result};
 use crate::metrics::{self, MetricsSocket};
+use crate::mirror_store::{self, MirrorStore};
 use crate::settings::{MountOptions, MountSettings, cache_name};
 use crate::store_follower::StoreFollower;
 use juicefs_base::budget::Budget;
@@ -18,6 +19,7 @@ use juicefs_vfs::{Vfs, VfsConfig};
 use juicefs_volume::StorageAccess;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
@@ -71,6 +73,8 @@ impl OpenVolume {
         let switch = Arc::new(Switch::new(store));
         let store: Arc<dyn Store> = Arc::new(Throttled::new(switch.clone(), bandwidth(settings, &meta)));
         probe(&*store, options.check_storage).await?;
+        let MirrorStore { store, far_reads } =
+            mirror_store::of(&meta, store, &access, traffic.clone()).await?;
         let budget = Budget::new(usize::try_from(options.buffer_bytes).unwrap_or(usize::MAX));
         let chunks =
             ChunkStore::new(store.clone(), chunk_config(settings, &format, meta.mirror_name())?, budget)
@@ -98,7 +102,12 @@ impl OpenVolume {
         let backups = backups(settings, &meta, store)
             .map(|backups| tokio::spawn(backups.run(Arc::downgrade(&meta))).abort_handle());
         let vfs = Vfs::new(meta.clone(), chunks, config);
-        vfs.metrics().add_source(Box::new(move |samples| put_traffic(samples, &traffic)));
+        vfs.metrics().add_source(Box::new(move |samples| {
+            put_traffic(samples, &traffic);
+            if let Some(far_reads) = &far_reads {
+                samples.put("mirror_far_reads", far_reads.load(Ordering::Relaxed) as f64);
+            }
+        }));
         let metrics = socket.map(|socket| socket.serve(&meta, &vfs, labels));
         let settings = settings.clone();
         Ok(Self { meta, vfs, settings, notices, gone, metrics, following, backups, closed: OnceCell::new() })

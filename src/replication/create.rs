@@ -1,15 +1,23 @@
 //! A mirror is made, and given up.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
-use juicefs_meta::mirror::{self, MirrorRecord, SIDE, State, VERSION};
+use juicefs_meta::mirror::{self, BucketMode, MirrorRecord, SIDE, SOURCE_SIDE, State, VERSION};
 use juicefs_meta::port::{Change, Engine, Get, Got, Hold, NewVolume, QuotaKind, Scan};
 use juicefs_meta::types::Ino;
 use juicefs_meta::{Format, MetaUrl};
+use juicefs_object::Store;
 
 use crate::apply::commit;
+use crate::data;
 use crate::error::{Error, Result};
+use crate::fence;
 use crate::follower::mirrored_setting;
 use crate::heartbeats;
+
+/// Object with the volume's UUID, as `format` writes it.
+const UUID_KEY: &str = "juicefs_uuid";
 
 /// What a mirror is made of.
 #[derive(Clone, Debug)]
@@ -17,10 +25,27 @@ pub struct NewMirror {
     pub display_name: String,
     /// Where it is found again, told without its password.
     pub source: MetaUrl,
+    /// Nothing: data stays in the source's bucket, which the mirror only reads.
+    pub bucket: Option<OwnBucket>,
+    /// The database is the volume that the source was promoted from: it is made a mirror by difference.
+    pub rejoins: bool,
 }
 
-/// Makes an empty database the mirror of a source; its rows come with the follower. Data stays in the source's bucket,
-/// which the mirror only reads.
+/// A bucket for the blocks of a mirror.
+#[derive(Clone, Debug)]
+pub struct OwnBucket {
+    /// The source's setting, open, with where the mirror's blocks are.
+    pub setting: Format,
+    /// The same with the key by which the mirror reads the source's bucket, where it is another one.
+    pub source_setting: Option<Format>,
+    /// Names come when their blocks are there.
+    pub is_data_first: bool,
+    /// The mirror's, and the source's as the mirror reads it; both give bytes as they are stored.
+    pub near: Arc<dyn Store>,
+    pub far: Arc<dyn Store>,
+}
+
+/// Makes an empty database the mirror of a source; its rows come with the follower.
 ///
 /// # Errors
 /// A source that keeps no change log or uses what mirrors do not copy yet; a database that is not empty.
@@ -36,6 +61,9 @@ pub async fn create(source: &dyn Engine, target: &dyn Engine, new: &NewMirror) -
         ));
     }
     check_source(source, &format, new).await?;
+    if new.rejoins {
+        return rejoin(source, &format, target, new).await;
+    }
     if target.setting().await?.is_some() {
         return Err(Error::BadRequest(
             "the database for the mirror is not empty: name another one".to_owned(),
@@ -49,7 +77,14 @@ pub async fn create(source: &dyn Engine, target: &dyn Engine, new: &NewMirror) -
         ));
     };
     let trash = if let Some(Got::Node(trash)) = nodes.next() { trash } else { None };
-    let setting = mirrored_setting(&format, &format).to_text();
+    let own = match &new.bucket {
+        Some(bucket) => {
+            check_bucket(bucket, &format).await?;
+            bucket.setting.encrypted()?
+        }
+        None => format.clone(),
+    };
+    let setting = mirrored_setting(&format, &own).to_text();
     target.create_volume(&NewVolume { setting, root, trash }).await?;
     let record = MirrorRecord {
         v: VERSION,
@@ -60,9 +95,97 @@ pub async fn create(source: &dyn Engine, target: &dyn Engine, new: &NewMirror) -
         state: State::Copying,
         cursor: 0,
         cursor_ms: 0,
+        bucket: match &new.bucket {
+            None => BucketMode::Shared,
+            Some(bucket) if bucket.is_data_first => BucketMode::DataFirst,
+            Some(_) => BucketMode::Own,
+        },
+        has_own_source_key: new.bucket.as_ref().is_some_and(|bucket| bucket.source_setting.is_some()),
     };
-    let put = Change::PutSide { name: SIDE.to_owned(), value: record.to_value() };
-    target.begin(0).await?.commit(&[put]).await?;
+    let seen = match new.bucket.as_ref().and_then(|bucket| bucket.source_setting.as_ref()) {
+        Some(own) => own.encrypted()?,
+        None => format,
+    };
+    let sides = [(SIDE, record.to_value()), (SOURCE_SIDE, seen.to_text().into())];
+    let sides = sides.map(|(name, value)| Change::PutSide { name: name.to_owned(), value });
+    target.begin(0).await?.commit(&sides).await?;
+    Ok(())
+}
+
+/// The former source becomes the mirror: it keeps its rows and its bucket, and the follower makes of them what the new one
+/// has. Whatever else is there is lost.
+async fn rejoin(source: &dyn Engine, format: &Format, target: &dyn Engine, new: &NewMirror) -> Result<()> {
+    if new.bucket.is_some() {
+        return Err(Error::BadRequest("a volume that rejoins keeps its bucket: leave --bucket out".to_owned()));
+    }
+    let Some(text) = target.setting().await? else {
+        return Err(Error::BadRequest("the database holds no volume: leave --rejoin out".to_owned()));
+    };
+    let own = Format::parse(&text)?;
+    if own.uuid != format.uuid {
+        return Err(Error::OtherVolume { wanted: own.uuid, found: format.uuid.clone() });
+    }
+    let promoted = mirror::read_any(source, format).await?;
+    if promoted.is_none_or(|record| record.state != State::Promoted) {
+        return Err(Error::BadRequest(format!("{} was never promoted: nothing can rejoin it", new.source)));
+    }
+    let live = fence::live_sessions(target).await?;
+    if !live.is_empty() {
+        return Err(Error::BadRequest(format!(
+            "{} clients have sessions in the volume that shall rejoin: end its mounts first",
+            live.len()
+        )));
+    }
+    let is_shared = (&own.storage, &own.bucket) == (&format.storage, &format.bucket);
+    let record = MirrorRecord {
+        v: VERSION,
+        source_uuid: format.uuid.clone(),
+        display_name: new.display_name.clone(),
+        epoch: uuid::Uuid::new_v4().to_string(),
+        source: without_password(&new.source)?,
+        state: State::Copying,
+        cursor: 0,
+        cursor_ms: 0,
+        bucket: if is_shared { BucketMode::Shared } else { BucketMode::Own },
+        has_own_source_key: false,
+    };
+    // Stock clients stay away before the rows change; ours go by the record.
+    let own = Format { meta_version: 1, ..own };
+    target.update_setting(&mirrored_setting(format, &own).to_text(), None, false).await?;
+    let put = |name: &str, value| Change::PutSide { name: name.to_owned(), value };
+    let changes =
+        [put(SIDE, record.to_value()), put(SOURCE_SIDE, format.to_text().into()), fence::removal(), data::removal()];
+    target.begin(0).await?.commit(&changes).await?;
+    Ok(())
+}
+
+/// Whose bucket it is: nobody's yet, or of this volume where a copying tool was faster, but never the source's own.
+async fn check_bucket(bucket: &OwnBucket, source: &Format) -> Result<()> {
+    let OwnBucket { near, far, .. } = bucket;
+    far.get(UUID_KEY, None).await.map(drop).or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
+    near.create_bucket().await?;
+    match near.get(UUID_KEY, None).await {
+        Ok(uuid) if uuid[..] == *source.uuid.as_bytes() => {}
+        Ok(_) => {
+            return Err(Error::BadRequest(format!("{near} holds the blocks of another volume: name another bucket")));
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let probe = format!("mirror-probe-{}", uuid::Uuid::new_v4());
+    near.put(&probe, probe.clone().into()).await?;
+    let seen = far.head(&probe).await;
+    near.delete(&probe).await?;
+    match seen {
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
+        Ok(_) => {
+            return Err(Error::BadRequest(format!(
+                "{near} is the source's own bucket: leave --bucket out, and the mirror reads it"
+            )));
+        }
+    }
+    near.put(UUID_KEY, source.uuid.clone().into()).await?;
     Ok(())
 }
 

@@ -6,6 +6,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     #[error(transparent)]
     Meta(#[from] juicefs_meta::Error),
+    #[error(transparent)]
+    Object(#[from] juicefs_object::Error),
     #[error("{0}")]
     BadRequest(String),
     /// The database is no mirror, or none any more.
@@ -19,4 +21,17 @@ pub enum Error {
         "the source holds volume {found} now, this is a mirror of {wanted}: drop it and make another one"
     )]
     OtherVolume { wanted: String, found: String },
+}
+
+impl Error {
+    /// Whether waiting may be enough.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Meta(cause) => cause.may_retry() || matches!(cause, juicefs_meta::Error::InDoubt(_)),
+            // A key that is refused may be changed in the setting, a full bucket be made larger.
+            Self::Object(_) => true,
+            Self::BadRequest(_) | Self::NoMirror | Self::Overtaken | Self::OtherVolume { .. } => false,
+        }
+    }
 }

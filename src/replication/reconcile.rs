@@ -13,15 +13,21 @@ use serde::Serialize;
 
 use crate::apply::{commit, rows};
 use crate::error::Result;
+use crate::sample;
 
 /// Rows read, compared and written together.
 const AT_ONCE: usize = 256;
+
+/// Differences whose paths are looked for.
+const PATHS_MAX: usize = 100;
 
 /// A row that is not the same at the mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Such as `node 5` or `chunk 0 of inode 7`.
     pub row: String,
+    /// Where it is, at the source or else at the mirror.
+    pub path: String,
     pub source: String,
     pub mirror: String,
 }
@@ -217,15 +223,36 @@ pub async fn check(
         walk.gets = suspects.into_iter().map(|(get, ..)| get).collect();
         walk.compare().await?;
         if begun.elapsed() >= patience {
-            let told = |(get, there, here): (Get, Got, Got)| Difference {
-                row: name_of(&get),
-                source: format!("{there:?}"),
-                mirror: format!("{here:?}"),
-            };
-            return Ok(walk.found.into_iter().map(told).collect());
+            let mut told = Vec::new();
+            for (nth, (get, there, here)) in walk.found.into_iter().enumerate() {
+                told.push(Difference {
+                    path: if nth < PATHS_MAX { path_of(source, mirror, &get).await? } else { String::new() },
+                    row: name_of(&get),
+                    source: format!("{there:?}"),
+                    mirror: format!("{here:?}"),
+                });
+            }
+            return Ok(told);
         }
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
+}
+
+async fn path_of(source: &dyn Engine, mirror: &dyn Engine, get: &Get) -> Result<String> {
+    let (ino, below) = match get {
+        Get::Edge { parent, name, .. } => (*parent, format!("/{name}")),
+        Get::Node { ino, .. }
+        | Get::Chunk { ino, .. }
+        | Get::Symlink { ino }
+        | Get::Parents { ino }
+        | Get::Xattr { ino, .. } => (*ino, String::new()),
+        _ => return Ok(String::new()),
+    };
+    let mut path = sample::path_of(source, ino).await?;
+    if !path.starts_with('/') {
+        path = sample::path_of(mirror, ino).await?;
+    }
+    Ok(if path == "/" { format!("{path}{}", below.trim_start_matches('/')) } else { path + &below })
 }
 
 fn name_of(get: &Get) -> String {

@@ -14,6 +14,8 @@ use crate::reconcile::is_comparable;
 pub struct MirrorStatus {
     #[serde(flatten)]
     pub record: Record,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
     /// Newest version at the source; nothing when it does not answer.
     pub source_version: Option<u64>,
     /// Lines that the source has and the mirror has yet to apply.
@@ -37,8 +39,41 @@ pub struct Record {
     /// Whether the mirror can be mounted.
     pub readable: bool,
     pub version: u64,
-    /// `shared`: data is read from the source's bucket.
-    pub bucket: &'static str,
+    /// `shared`: data is read from the source's bucket. `own`: from the mirror's, else the source's. `data-first`: from the
+    /// mirror's, where it is before its names are shown.
+    pub bucket: mirror::BucketMode,
+}
+
+/// How far the blocks are, where they are copied.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Data {
+    /// Version up to which every block is near; nothing before everything was walked once.
+    pub version: Option<u64>,
+    pub versions_behind: Option<u64>,
+    pub pending_blocks: u64,
+    pub pending_bytes: u64,
+    pub copied_blocks: u64,
+    pub copied_bytes: u64,
+    /// Slices that are in no bucket.
+    pub lacking_slices: u64,
+}
+
+async fn data_of(target: &dyn Engine, record: &MirrorRecord) -> Result<Option<Data>> {
+    if !record.bucket.is_own() {
+        return Ok(None);
+    }
+    let data = crate::data::read(target).await?;
+    let version = data.is_whole.then_some(data.cursor);
+    Ok(Some(Data {
+        version,
+        versions_behind: version.map(|version| record.cursor.saturating_sub(version)),
+        pending_blocks: data.pending_blocks,
+        pending_bytes: data.pending_bytes,
+        copied_blocks: data.copied_blocks,
+        copied_bytes: data.copied_bytes,
+        lacking_slices: data.lacking_slices,
+    }))
 }
 
 impl From<MirrorRecord> for Record {
@@ -50,7 +85,7 @@ impl From<MirrorRecord> for Record {
             state: record.state,
             readable: is_comparable(record.state),
             version: record.cursor,
-            bucket: "shared",
+            bucket: record.bucket,
         }
     }
 }
@@ -69,6 +104,7 @@ pub async fn status(
         Ok(source) => source.read_log(cursor, 1).await,
         Err(error) => Err(error),
     };
+    let data = data_of(target, &record).await?;
     let record = Record::from(record);
     Ok(match page {
         Ok(page) => {
@@ -78,6 +114,7 @@ pub async fn status(
                 .map_or(0.0, |at| (now_ms - at.sec * 1000 - i64::from(at.nsec / 1_000_000)) as f64 / 1e3);
             MirrorStatus {
                 record,
+                data,
                 source_version: Some(page.last),
                 versions_behind: Some(page.last.saturating_sub(cursor)),
                 seconds_behind: Some(age.max(0.0)),
@@ -86,6 +123,7 @@ pub async fn status(
         }
         Err(error) => MirrorStatus {
             record,
+            data,
             source_version: None,
             versions_behind: None,
             seconds_behind: None,

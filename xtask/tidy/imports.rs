@@ -19,8 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("volume", &["base", "object", "chunk", "meta", "vfs"]),
     // ADR 4: a mount opens the volume's store as every command does.
     ("mount", &["base", "object", "chunk", "meta", "vfs", "fuse", "volume"]),
-    // Mirrors copy metadata only so far; `chunk`, `object` and `sync` come with data.
-    ("replication", &["base", "meta"]),
+    ("replication", &["base", "object", "chunk", "meta"]),
     ("k8s", &["base"]),
     // ADR 3: the driver makes its directories in the metadata.
     ("csi", &["base", "meta", "k8s", "mount", "volume"]),

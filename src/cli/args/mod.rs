@@ -17,7 +17,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 pub(crate) use csi::CsiCommand;
 pub(crate) use dump::{DumpArgs, LoadArgs};
 pub(crate) use kubernetes::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs};
-pub(crate) use mirror::{FollowArgs, MirrorCommand};
+pub(crate) use mirror::{CheckArgs, CreateArgs, FollowArgs, MirrorCommand, PromoteArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use quota::{QuotaAction, QuotaArgs};
 pub(crate) use tools::{CompactArgs, InfoArgs, ProfileArgs, RmrArgs, StatsArgs, SummaryArgs, WarmupArgs};
