@@ -234,13 +234,17 @@ mod tests {
             }
             near.put("chunks/0/0/1_1_7", Bytes::from_static(b"cut")).await.expect("stored");
             near.put("chunks/0/0/2_1_7", Bytes::from(vec![2; 7])).await.expect("stored");
-            assert_eq!(copier.bring(slices.iter().copied().chain([(count + 1, 5)])).await.expect("brought"), [
-                count + 1
-            ]);
+            assert_eq!(
+                copier.bring(slices.iter().copied().chain([(count + 1, 5)])).await.expect("brought"),
+                [count + 1]
+            );
             assert_eq!(copier.copied.blocks.load(Ordering::Relaxed), 2 * count - 1);
             for &(id, size) in &slices {
                 for key in copier.layout().block_keys(id, size) {
-                    assert_eq!(near.get(&key, None).await.expect("near"), far.get(&key, None).await.expect("far"));
+                    assert_eq!(
+                        near.get(&key, None).await.expect("near"),
+                        far.get(&key, None).await.expect("far")
+                    );
                 }
             }
             let again = BlockCopier::new(far.clone(), near.clone(), &format, 4);

@@ -158,8 +158,10 @@ async fn delete_ownerless_chunks(engine: &dyn Engine) -> Result<()> {
     drop(chunks);
     // A second record of a file that has one would delete it twice.
     let known: Vec<Item> = engine.scan(Scan::DeletedFiles).try_collect().await?;
-    let known: HashSet<Ino> =
-        known.iter().filter_map(|item| if let Item::DeletedFile { ino, .. } = item { Some(*ino) } else { None }).collect();
+    let known: HashSet<Ino> = known
+        .iter()
+        .filter_map(|item| if let Item::DeletedFile { ino, .. } = item { Some(*ino) } else { None })
+        .collect();
     let mut writer = Writer::new(engine);
     for (ino, last) in ends.into_iter().filter(|(ino, _)| !known.contains(ino)) {
         writer.add(deleted(ino, (u64::from(last) + 1) * CHUNK_BYTES)).await?;
@@ -227,18 +229,26 @@ async fn count_references(engine: &dyn Engine) -> Result<SliceId> {
                     }
                 }
             }
-            Item::Damaged(damage) => return Err(Error::BadRequest(format!("{}: {}", damage.record, damage.cause))),
+            Item::Damaged(damage) => {
+                return Err(Error::BadRequest(format!("{}: {}", damage.record, damage.cause)));
+            }
             _ => {}
         }
     }
     drop(chunks);
-    let known: Vec<Item> = engine.scan(Scan::SliceRefs).try_filter(|item| {
-        let is_right = match item {
-            Item::SliceRefs { id, refs, .. } => *refs == 1 && seen.contains(*id) && !shared.contains_key(id),
-            _ => true,
-        };
-        std::future::ready(!is_right)
-    }).try_collect().await?;
+    let known: Vec<Item> = engine
+        .scan(Scan::SliceRefs)
+        .try_filter(|item| {
+            let is_right = match item {
+                Item::SliceRefs { id, refs, .. } => {
+                    *refs == 1 && seen.contains(*id) && !shared.contains_key(id)
+                }
+                _ => true,
+            };
+            std::future::ready(!is_right)
+        })
+        .try_collect()
+        .await?;
     let mut writer = Writer::new(engine);
     for item in known {
         let Item::SliceRefs { id, size, refs } = item else { continue };
@@ -261,8 +271,7 @@ async fn count_references(engine: &dyn Engine) -> Result<SliceId> {
 
 async fn move_references(writer: &mut Writer<'_>, id: SliceId, size: u32, by: i64) -> Result<()> {
     for _ in 0..by.unsigned_abs() {
-        let change =
-            if by > 0 { Change::ShareSlice { id, size } } else { Change::ReleaseSlice { id, size } };
+        let change = if by > 0 { Change::ShareSlice { id, size } } else { Change::ReleaseSlice { id, size } };
         writer.add(change).await?;
     }
     Ok(())

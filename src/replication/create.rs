@@ -116,7 +116,9 @@ pub async fn create(source: &dyn Engine, target: &dyn Engine, new: &NewMirror) -
 /// has. Whatever else is there is lost.
 async fn rejoin(source: &dyn Engine, format: &Format, target: &dyn Engine, new: &NewMirror) -> Result<()> {
     if new.bucket.is_some() {
-        return Err(Error::BadRequest("a volume that rejoins keeps its bucket: leave --bucket out".to_owned()));
+        return Err(Error::BadRequest(
+            "a volume that rejoins keeps its bucket: leave --bucket out".to_owned(),
+        ));
     }
     let Some(text) = target.setting().await? else {
         return Err(Error::BadRequest("the database holds no volume: leave --rejoin out".to_owned()));
@@ -153,8 +155,12 @@ async fn rejoin(source: &dyn Engine, format: &Format, target: &dyn Engine, new: 
     let own = Format { meta_version: 1, ..own };
     target.update_setting(&mirrored_setting(format, &own).to_text(), None, false).await?;
     let put = |name: &str, value| Change::PutSide { name: name.to_owned(), value };
-    let changes =
-        [put(SIDE, record.to_value()), put(SOURCE_SIDE, format.to_text().into()), fence::removal(), data::removal()];
+    let changes = [
+        put(SIDE, record.to_value()),
+        put(SOURCE_SIDE, format.to_text().into()),
+        fence::removal(),
+        data::removal(),
+    ];
     target.begin(0).await?.commit(&changes).await?;
     Ok(())
 }
@@ -162,12 +168,17 @@ async fn rejoin(source: &dyn Engine, format: &Format, target: &dyn Engine, new: 
 /// Whose bucket it is: nobody's yet, or of this volume where a copying tool was faster, but never the source's own.
 async fn check_bucket(bucket: &OwnBucket, source: &Format) -> Result<()> {
     let OwnBucket { near, far, .. } = bucket;
-    far.get(UUID_KEY, None).await.map(drop).or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
+    far.get(UUID_KEY, None)
+        .await
+        .map(drop)
+        .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
     near.create_bucket().await?;
     match near.get(UUID_KEY, None).await {
         Ok(uuid) if uuid[..] == *source.uuid.as_bytes() => {}
         Ok(_) => {
-            return Err(Error::BadRequest(format!("{near} holds the blocks of another volume: name another bucket")));
+            return Err(Error::BadRequest(format!(
+                "{near} holds the blocks of another volume: name another bucket"
+            )));
         }
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error.into()),

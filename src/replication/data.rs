@@ -143,7 +143,9 @@ impl DataFollower {
         self.look_for_lacking(&mut data).await?;
         let page = self.source.read_log(data.cursor, LINES_MAX).await?;
         if page.first > data.cursor.saturating_add(1) || page.last < data.cursor {
-            tracing::warn!("the source does not keep what the bucket has yet to see: every slice is looked at");
+            tracing::warn!(
+                "the source does not keep what the bucket has yet to see: every slice is looked at"
+            );
             data.is_whole = false;
             self.report(data).await?;
             return Ok(true);
@@ -202,10 +204,8 @@ impl DataFollower {
             group.extend(item.into_iter().flat_map(slices_of));
             if is_end || group.len() >= SLICES_AT_ONCE {
                 let (blocks, bytes) = self.amount(&group);
-                let rest = (
-                    data.pending_blocks.saturating_sub(blocks),
-                    data.pending_bytes.saturating_sub(bytes),
-                );
+                let rest =
+                    (data.pending_blocks.saturating_sub(blocks), data.pending_bytes.saturating_sub(bytes));
                 self.bring(&mut data, std::mem::take(&mut group)).await?;
                 (data.pending_blocks, data.pending_bytes) = rest;
                 if self.reported_at.elapsed() >= REPORT_PERIOD {
@@ -218,7 +218,11 @@ impl DataFollower {
         }
         (data.cursor, data.is_whole, data.pending_blocks, data.pending_bytes) = (cursor, true, 0, 0);
         let data = self.report(data).await?;
-        tracing::info!(copied = data.copied_blocks, lacking = data.lacking_slices, "every slice was looked at");
+        tracing::info!(
+            copied = data.copied_blocks,
+            lacking = data.lacking_slices,
+            "every slice was looked at"
+        );
         Ok(())
     }
 
@@ -252,7 +256,8 @@ impl DataFollower {
             }
         };
         let lacking: BTreeSet<SliceId> = lacking.into_iter().collect();
-        self.lacking.extend(wanted.into_iter().filter(|wanted| lacking.contains(&wanted.2)).take(LACKING_MAX));
+        self.lacking
+            .extend(wanted.into_iter().filter(|wanted| lacking.contains(&wanted.2)).take(LACKING_MAX));
         data.lacking_slices = self.lacking.len() as u64;
         if data.is_whole {
             (data.pending_blocks, data.pending_bytes) = (0, 0);

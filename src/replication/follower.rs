@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use juicefs_meta::change_log::time_of;
+use juicefs_meta::format::META_VERSION_MAX;
 use juicefs_meta::mirror::{self, BucketMode, MirrorRecord, NO_CLIENT, SOURCE_SIDE, State};
 use juicefs_meta::port::{Change, Engine, Get, Got};
-use juicefs_meta::format::META_VERSION_MAX;
 use juicefs_meta::{Format, Usage};
 
 use crate::apply::{commit, rows};
@@ -62,7 +62,9 @@ impl Follower {
     ) -> Result<Self> {
         let follower = Self { source, mirror, copier, setting_seen: None, lacking_tries: 0 };
         if follower.record().await?.bucket.is_own() && follower.copier.is_none() {
-            return Err(Error::BadRequest("the mirror has a bucket of its own, and nobody copies".to_owned()));
+            return Err(Error::BadRequest(
+                "the mirror has a bucket of its own, and nobody copies".to_owned(),
+            ));
         }
         Ok(follower)
     }
@@ -193,7 +195,10 @@ impl Follower {
         if self.lacking_tries < LACKING_TRIES {
             return Ok(false);
         }
-        tracing::error!(?lacking, "the source's own bucket lacks blocks of these slices: the mirror goes on without");
+        tracing::error!(
+            ?lacking,
+            "the source's own bucket lacks blocks of these slices: the mirror goes on without"
+        );
         self.lacking_tries = 0;
         Ok(true)
     }

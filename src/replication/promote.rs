@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use juicefs_meta::Format;
 use juicefs_meta::mirror::{self, MirrorRecord, State};
 use juicefs_meta::port::{Engine, Sequence};
-use juicefs_meta::Format;
 use serde::Serialize;
 
 use crate::apply::commit;
@@ -94,7 +94,9 @@ pub async fn promote(
             fence_and_drain(source, &target, &record, promotion).await?;
         }
         (Ok(source), Fencing::Force) => {
-            tracing::warn!("the source is not fenced: whatever is written there from now on is lost to this volume");
+            tracing::warn!(
+                "the source is not fenced: whatever is written there from now on is lost to this volume"
+            );
             lost_versions = Some(source.read_log(record.cursor, 0).await?.last.saturating_sub(record.cursor));
         }
     }
@@ -170,7 +172,8 @@ async fn fence_and_drain(
     let begun = Instant::now();
     loop {
         match follower.step().await {
-            Ok(Turn::Idle | Turn::Dropped) | Err(Error::Overtaken | Error::Meta(juicefs_meta::Error::Conflict)) => {}
+            Ok(Turn::Idle | Turn::Dropped)
+            | Err(Error::Overtaken | Error::Meta(juicefs_meta::Error::Conflict)) => {}
             Ok(Turn::Applied) => continue,
             Err(error) => return Err(error),
         }
@@ -229,7 +232,11 @@ async fn jump(target: &dyn Engine, sequence: Sequence, known: u64) -> Result<u64
 async fn open_up(target: &dyn Engine, record: &MirrorRecord, epoch: &str) -> Result<()> {
     let own = Format::parse(&target.setting().await?.ok_or(Error::NoMirror)?)?;
     let source = mirror::read_source_setting(target).await?;
-    let source = source.unwrap_or_else(|| Format { change_log: true, min_client_version: String::new(), ..own.clone() });
+    let source = source.unwrap_or_else(|| Format {
+        change_log: true,
+        min_client_version: String::new(),
+        ..own.clone()
+    });
     let setting = Format {
         change_log: source.change_log,
         min_client_version: source.min_client_version.clone(),

@@ -70,7 +70,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // The audit decodes by itself what `meta` wrote.
     ("redis", &["meta", "xtask"]),
     ("reqwest", &["object"]),
-    ("roaring", &["meta", "volume"]),
+    ("roaring", &["meta", "replication", "volume"]),
     ("russh", &["object"]),
     ("russh-sftp", &["object"]),
     ("rusqlite", &["meta", "xtask"]),

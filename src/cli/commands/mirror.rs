@@ -11,8 +11,8 @@ use juicefs_meta::url::MetaUrl;
 use juicefs_meta::{Format, engines, mirror};
 use juicefs_object::{Bandwidth, Store, Throttled};
 use juicefs_replication::{
-    BlockCopier, Difference, Fencing, Follower, NewMirror, OwnBucket, Promotion, SampleReport, check, check_blocks, create,
-    drop_mirror, promote, status,
+    BlockCopier, Difference, Fencing, Follower, NewMirror, OwnBucket, Promotion, SampleReport, check,
+    check_blocks, create, drop_mirror, promote, status,
 };
 
 use super::{meta_url, say, storage_access};
@@ -91,11 +91,7 @@ async fn own_bucket(
         storage: args.storage.clone().unwrap_or_else(|| open.storage.clone()),
         bucket: absolute(args.storage.as_deref().unwrap_or(&open.storage), bucket)?,
         access_key: key(&args.access_key, "ACCESS_KEY").unwrap_or_default(),
-        secret_key: args
-            .secret_key
-            .clone()
-            .or_else(|| environment.secret("SECRET_KEY"))
-            .unwrap_or_default(),
+        secret_key: args.secret_key.clone().or_else(|| environment.secret("SECRET_KEY")).unwrap_or_default(),
         session_token: SecretString::default(),
         shards: 0,
         ..open.clone()
@@ -144,7 +140,8 @@ async fn copier(
     if !record.bucket.is_own() {
         return Ok(None);
     }
-    let source = mirror::read_source_setting(target).await?.context("the mirror does not know the source's bucket")?;
+    let source =
+        mirror::read_source_setting(target).await?.context("the mirror does not know the source's bucket")?;
     let near = stored_bytes(&format, environment).await?;
     let far = stored_bytes(&source, environment).await?;
     let limit = Bandwidth::of_mbps(0, download_mbps.into());

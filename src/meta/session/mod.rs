@@ -231,7 +231,8 @@ impl Meta {
             return Ok(());
         }
         // Who opened a fenced volume reads on.
-        if format.meta_version > crate::format::META_VERSION_MAX && format.meta_version != known.meta_version {
+        if format.meta_version > crate::format::META_VERSION_MAX && format.meta_version != known.meta_version
+        {
             self.volume_gone(&format!(
                 "incompatible metadata version {} of volume {}",
                 format.meta_version, format.name
