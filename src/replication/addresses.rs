@@ -35,12 +35,17 @@ impl Addresses {
         let target = engines::open(&parse(&self.mirror)?).await?;
         match target.setting().await? {
             None => {
-                let new = NewMirror { display_name: name.to_owned(), source: source_url };
+                let new = NewMirror {
+                    display_name: name.to_owned(),
+                    source: source_url,
+                    bucket: None,
+                    rejoins: false,
+                };
                 create(&*source, &*target, &new).await?;
             }
             Some(setting) => check_own(&*source, &*target, &setting, name).await?,
         }
-        Follower::new(source, target).await
+        Follower::new(source, target, None).await
     }
 
     /// How far the mirror is behind. A source that does not answer is part of the answer.

@@ -191,6 +191,9 @@ impl<'a> Draft<'a> {
         self.say(match position.state {
             State::Copying => Finding::fails(Bootstrapped, "Copying", "the whole volume is being copied"),
             State::Dropped => Finding::fails(Bootstrapped, "Dropped", "the mirror was dropped"),
+            State::Promoting | State::Promoted => {
+                Finding::fails(Bootstrapped, "Promoted", "the mirror was promoted: it follows nobody any more")
+            }
             State::CatchingUp | State::Following => {
                 Finding::holds(Bootstrapped, "Copied", format!("{name} holds everything and can be read"))
             }
@@ -212,6 +215,9 @@ impl<'a> Draft<'a> {
             (Some(seconds), State::CatchingUp | State::Following) => self.caught_up(seconds),
             (Some(_), State::Copying | State::Dropped) => {
                 Finding::fails(CaughtUp, "Copying", "the whole volume is being copied")
+            }
+            (Some(_), State::Promoting | State::Promoted) => {
+                Finding::fails(CaughtUp, "Promoted", "the mirror was promoted: it follows nobody any more")
             }
             (None, _) => {
                 Finding::unknown(CaughtUp, "SourceUnreachable", "how far it is behind can't be told")
