@@ -79,7 +79,7 @@ fn parse(url: &SecretString) -> Result<MetaUrl, juicefs_meta::Error> {
 /// What is there is this mirror of this source, or nobody touches it.
 async fn check_own(source: &dyn Engine, target: &dyn Engine, setting: &str, name: &str) -> Result<()> {
     let held = Format::parse(setting)?;
-    let Some(record) = mirror::read(target, &held).await? else {
+    let Some(record) = mirror::read_any(target, &held).await? else {
         return Err(Error::BadRequest(format!(
             "the database for the mirror holds the volume {} already; nothing was written: name an empty one",
             held.name
@@ -91,9 +91,18 @@ async fn check_own(source: &dyn Engine, target: &dyn Engine, setting: &str, name
             record.display_name
         )));
     }
-    if record.state == State::Dropped {
+    let ended = match record.state {
+        State::Copying | State::CatchingUp | State::Following => None,
+        State::Dropped => Some("was dropped: name an empty database, or empty this one"),
+        State::Promoting => Some("is being promoted: `juicefs mirror promote` once more ends what broke off"),
+        State::Promoted => Some("was promoted and follows nobody any more"),
+    };
+    if let Some(ended) = ended {
+        return Err(Error::BadRequest(format!("mirror {name} {ended}")));
+    }
+    if record.bucket.is_own() {
         return Err(Error::BadRequest(format!(
-            "mirror {name} was dropped: name an empty database, or empty this one"
+            "mirror {name} has a bucket of its own, which is not supported here yet: `juicefs mirror run` follows it"
         )));
     }
     let Some(text) = source.setting().await? else {

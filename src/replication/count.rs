@@ -10,7 +10,7 @@ use juicefs_meta::{SliceId, Usage};
 
 use crate::blocks::BlockCopier;
 use crate::error::{Error, Result};
-use crate::fence::now_sec;
+use crate::heartbeats::now_sec;
 use crate::sample::path_of;
 
 /// Changes written, rows read together.

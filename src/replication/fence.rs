@@ -1,14 +1,14 @@
 //! The fence (decisions 30): a metadata version that nobody takes makes every client of a volume leave, stock ones too.
 //! What the setting was before is in a side record.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
 use juicefs_meta::Format;
 use juicefs_meta::mirror::{FENCE_SIDE, FENCED_META_VERSION, FenceRecord, read_fence};
-use juicefs_meta::port::{Change, Engine, Item, Scan};
+use juicefs_meta::port::{Change, Engine};
 
 use crate::error::{Error, Result};
+use crate::heartbeats;
 
 /// A session that claims to live for longer will not be waited for.
 const FAR_AWAY_SEC: i64 = 3600;
@@ -54,17 +54,8 @@ pub(crate) fn removal() -> Change {
 /// # Errors
 /// As the engine's.
 pub async fn live_sessions(source: &dyn Engine) -> Result<Vec<(u64, i64)>> {
-    let now = now_sec();
-    let mut live = Vec::new();
-    let mut sessions = source.scan(Scan::Sessions);
-    while let Some(item) = sessions.try_next().await? {
-        if let Item::Session(row) = item
-            && row.expires_at > now
-        {
-            live.push((row.sid, row.expires_at - now));
-        }
-    }
-    Ok(live)
+    let now = heartbeats::now_sec();
+    Ok(heartbeats::live(source).await?.into_iter().map(|(sid, expires_at)| (sid, expires_at - now)).collect())
 }
 
 /// Waits until nobody has a session any more.
@@ -88,9 +79,4 @@ pub async fn wait_for_leave(source: &dyn Engine, patience: Duration) -> Result<(
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-pub(crate) fn now_sec() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -71,7 +71,7 @@ pub(crate) async fn wait_until_all_have_read(source: &dyn Engine) -> Result<()> 
 }
 
 /// Sessions that are not past their end, and when that is (Unix seconds).
-async fn live(source: &dyn Engine) -> Result<Vec<(u64, i64)>> {
+pub(crate) async fn live(source: &dyn Engine) -> Result<Vec<(u64, i64)>> {
     let now = now_sec();
     let mut found = Vec::new();
     let mut sessions = source.scan(Scan::Sessions);
@@ -85,7 +85,7 @@ async fn live(source: &dyn Engine) -> Result<Vec<(u64, i64)>> {
     Ok(found)
 }
 
-fn now_sec() -> i64 {
+pub(crate) fn now_sec() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -35,7 +35,7 @@ impl Volume {
             let url = MetaUrl::parse(secret.complete_meta_url().expose_secret())?;
             let engine = engines::open(&url).await?;
             let meta = Meta::open(engine.clone(), MetaOptions::default()).await?;
-            let mirror = mirror::read(&*engine, &meta.format()).await?;
+            let mirror = mirror::read_any(&*engine, &meta.format()).await?;
             Ok((meta, mirror))
         };
         let (meta, mirror) = tokio::time::timeout(OPEN_TIMEOUT, open)
@@ -55,6 +55,8 @@ impl Volume {
                 secret.volume_name
             )));
         }
+        // A promoted mirror keeps its name and is a volume like any other.
+        let mirror = mirror.filter(|record| record.state != mirror::State::Promoted);
         Ok(Self { meta, caller: Caller::internal(), name: secret.volume_name.clone(), mirror })
     }
 

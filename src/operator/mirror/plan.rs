@@ -191,8 +191,9 @@ impl<'a> Draft<'a> {
         self.say(match position.state {
             State::Copying => Finding::fails(Bootstrapped, "Copying", "the whole volume is being copied"),
             State::Dropped => Finding::fails(Bootstrapped, "Dropped", "the mirror was dropped"),
-            State::Promoting | State::Promoted => {
-                Finding::fails(Bootstrapped, "Promoted", "the mirror was promoted: it follows nobody any more")
+            State::Promoting => Finding::fails(Bootstrapped, "Promoting", "the mirror is being promoted"),
+            State::Promoted => {
+                Finding::holds(Bootstrapped, "Promoted", format!("{name} is a volume of its own"))
             }
             State::CatchingUp | State::Following => {
                 Finding::holds(Bootstrapped, "Copied", format!("{name} holds everything and can be read"))
@@ -213,11 +214,11 @@ impl<'a> Draft<'a> {
         });
         self.say(match (position.seconds_behind, position.state) {
             (Some(seconds), State::CatchingUp | State::Following) => self.caught_up(seconds),
-            (Some(_), State::Copying | State::Dropped) => {
+            (Some(_), State::Copying) => {
                 Finding::fails(CaughtUp, "Copying", "the whole volume is being copied")
             }
-            (Some(_), State::Promoting | State::Promoted) => {
-                Finding::fails(CaughtUp, "Promoted", "the mirror was promoted: it follows nobody any more")
+            (Some(_), State::Dropped | State::Promoting | State::Promoted) => {
+                Finding::unknown(CaughtUp, "NotFollowed", "nobody follows any more")
             }
             (None, _) => {
                 Finding::unknown(CaughtUp, "SourceUnreachable", "how far it is behind can't be told")
@@ -245,7 +246,7 @@ impl<'a> Draft<'a> {
 
     fn promotion(&mut self) {
         if self.mirror.spec.promotion.requested {
-            let sentence = "promoting from Kubernetes is not supported yet; nothing was done. The mirror goes on following";
+            let sentence = "promoting from Kubernetes is not supported yet; nothing was done. `juicefs mirror promote` does it";
             self.say(Finding::fails(ConditionKind::Promoted, "NotSupported", sentence));
         }
     }
