@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
+use juicefs_base::ExposeSecret;
 use juicefs_base::sync::Mutex;
 use juicefs_chunk::layout::{BlockId, Layout};
 use juicefs_meta::{Format, SliceId};
@@ -69,7 +70,8 @@ impl BlockCopier {
             from,
             to,
             layout: layout(format),
-            is_plain: is_uncompressed && format.encrypt_algo.is_empty(),
+            // The setting names a cipher also where nothing is encrypted.
+            is_plain: is_uncompressed && format.encrypt_key.expose_secret().is_empty(),
             at_once: at_once.max(1),
             recent: Mutex::default(),
             copied: Copied::default(),
