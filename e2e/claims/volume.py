@@ -149,7 +149,11 @@ class Volume:
         run(PEER, "fsck", self.meta, check=True)
         if peer_stormed:
             run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--repair", "--sync-dir-stat", check=True)
-        code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--sync-dir-stat")
+        for _ in range(4):
+            code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--sync-dir-stat")
+            # It makes up the root's attributes (two links) when a database takes long to answer: it looks again.
+            if not re.search("nlink of / should be [0-9]+, but got 2 ", text):
+                break
         assert code == 0 and "ERROR" not in text and "nlink" not in re.findall(r"<WARNING>: (\w+)", text), text[-1500:]
         run(OURS, "fsck", self.meta, check=True)
         run(*os.environ["AUDIT"].split(), self.meta, check=True)

@@ -22,6 +22,15 @@ def run(*command, env=None):
     return r.returncode, r.stdout + r.stderr
 
 
+def fsck_of_the_tree(meta):
+    """The peer's; what it says of the root is made up (two links) when a database takes long to answer: it looks again."""
+    for _ in range(4):
+        code, text = run(PEER, "fsck", meta, "--path", "/", "--recursive", "--sync-dir-stat")
+        if not re.search("nlink of / should be [0-9]+, but got 2 ", text):
+            break
+    return code, text
+
+
 class Volume:
     def __init__(self, folder, meta, formatter, *options):
         self.folder, self.meta, self.n, self.before_repair, self.is_miscounted = folder, meta, 0, lambda: None, False
@@ -72,7 +81,7 @@ class Volume:
     def judge(self, name, excused=lambda finding: False):
         code, text = run(PEER, "fsck", self.meta)
         check(f"{name}: the peer's fsck of data", code and text[-800:])
-        code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--sync-dir-stat")
+        code, text = fsck_of_the_tree(self.meta)
         check(f"{name}: the peer's fsck of the tree", (code or "ERROR" in text or "WARNING>: nlink" in text) and text[-1500:])
         code, text = run(OURS, "fsck", self.meta)
         check(f"{name}: our fsck", code and text[-800:])
