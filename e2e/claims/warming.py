@@ -4,6 +4,10 @@ from tools import at
 from volume import ENGINES, OURS, PEER, until, write
 
 
+# However full the machine's disk is: what is asked for is cached.
+ROOM = ("--free-space-ratio", "0.001")
+
+
 def cached(where):
     """Bytes of blocks below a mount's cache directory."""
     found = [name for folder, _, names in os.walk(f"{where}.cache") if "/raw/" in folder + "/" for name in names]
@@ -25,7 +29,7 @@ def said(text):
 
 
 def the_same(volume):
-    ours, theirs = volume.mount(OURS), volume.mount(PEER)
+    ours, theirs = volume.mount(OURS, *ROOM), volume.mount(PEER, *ROOM)
     tree(ours)
     all_bytes = 15_000_003 + 1000
     listed = os.path.join(volume.folder, "list")
@@ -68,7 +72,7 @@ def the_same(volume):
 
 def reads_come_from_it(volume):
     """What was warmed is read without the store; what can't be read is said in the mount's log, and the rest is warmed."""
-    where = volume.mount(OURS)
+    where = volume.mount(OURS, *ROOM)
     for name in ("kept", "lost", "shut"):
         write(f"{where}/{name}", os.urandom(3_000_000))
     os.chmod(f"{where}/shut", 0o600)
@@ -87,7 +91,7 @@ def reads_come_from_it(volume):
     os.rename(bucket + ".away", bucket), os.rename(path + ".away", path)
     os.chmod(volume.folder, 0o755), os.chmod(os.path.dirname(volume.folder), 0o755)
     volume.umount(where)
-    where = volume.mount(OURS, "-o", "allow_other")
+    where = volume.mount(OURS, *ROOM, "-o", "allow_other")
     r = subprocess.run([OURS, "warmup", "."], cwd=where, user=1000, group=1000, extra_groups=[], capture_output=True, text=True)
     assert r.returncode == 0 and "warmup cache: 2 files" in r.stderr, r
     volume.umount(where)
