@@ -126,11 +126,11 @@ def unescaped(name):
     return re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), name.encode())
 
 
-def replayed(volume):
-    """The tree by its names, as the lines tell it."""
+def replayed(volume, after=0):
+    """The tree by its names, as the lines after a version tell it."""
     tree = {}
     names = lambda ino: tree.setdefault(int(ino), {})
-    for _, line in lines(volume):
+    for _, line in (told for told in lines(volume) if told[0] > after):
         operation, arguments, results, _, _ = fields(line)
         if operation == "CREATE":
             names(arguments[0])[unescaped(arguments[1])] = int(results[0])
@@ -190,7 +190,7 @@ def mixed(volume):
 
     threads = [threading.Thread(target=storm, args=(n, where)) for n, where in enumerate(wheres * 2)]
     [t.start() for t in threads], [t.join() for t in threads]
-    tree, seen = replayed(volume), walked(wheres[0])
+    tree, seen = replayed(volume, begun), walked(wheres[0])
     for ino, names in seen.items():
         assert tree.get(ino, {}) == {name: i for name, i in names.items() if name not in (b".trash", b".stats", b".config", b".accesslog", b".control")}, (
             ino, tree.get(ino), names)

@@ -156,7 +156,11 @@ class Volume:
                 break
         assert code == 0 and "ERROR" not in text and "nlink" not in re.findall(r"<WARNING>: (\w+)", text), text[-1500:]
         run(OURS, "fsck", self.meta, check=True)
-        run(*os.environ["AUDIT"].split(), self.meta, check=True)
+        code, text = run(*os.environ["AUDIT"].split(), self.meta)
+        found = [line for line in text.splitlines() if re.match(r"[a-z-]+: ", line) and not re.match("audit: |error: ", line)]
+        # As `is_excused` of e2e/peer/known.py.
+        is_excused = peer_stormed and found and all(re.match("dir-stat: |used-space: |used-inodes: ", line) for line in found)
+        assert code == 0 or is_excused, text[-800:]
 
 
 def read(path):

@@ -78,17 +78,21 @@ def reads_come_from_it(volume):
     os.chmod(f"{where}/shut", 0o600)
     at(where, OURS, "warmup", "--evict", ".")
     lost = os.stat(f"{where}/lost").st_ino
-    key, = re.findall(r"chunks/\S+", at(where, OURS, "info", "lost")[1])
+    keys = re.findall(r"chunks/\S+", at(where, OURS, "info", "lost")[1])
     bucket = os.path.join(volume.folder, "data", volume.name)
-    path = os.path.join(bucket, key)
-    os.rename(path, path + ".away")
+    paths = [os.path.join(bucket, key) for key in keys]
+    assert paths
+    for path in paths:
+        os.rename(path, path + ".away")
     code, text = at(where, OURS, "warmup", "kept", "lost")
     assert code == 0 and "warmup cache: 1 files" in text, text
     assert cached(where) == 3_000_000 and f"inode={lost}" in volume.log(where)
     os.rename(bucket, bucket + ".away")
     with open(f"{where}/kept", "rb") as f:
         assert len(f.read()) == 3_000_000
-    os.rename(bucket + ".away", bucket), os.rename(path + ".away", path)
+    os.rename(bucket + ".away", bucket)
+    for path in paths:
+        os.rename(path + ".away", path)
     os.chmod(volume.folder, 0o755), os.chmod(os.path.dirname(volume.folder), 0o755)
     volume.umount(where)
     where = volume.mount(OURS, *ROOM, "-o", "allow_other")

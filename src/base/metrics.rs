@@ -45,6 +45,7 @@ pub const TABLE: &[(&str, &str, MetricKind, &str)] = {
         ("fuse_written_size_bytes", "", Histogram, "Sizes of writes."),
         ("memory", "", Gauge, "Resident bytes of this process."),
         ("meta_ops_durations_histogram_seconds", "", Histogram, "Durations of calls to the metadata engine."),
+        ("mirror_far_reads", "", Counter, "Reads of a mirror that only the source's bucket answered."),
         ("object_request_data_bytes", "method", Counter, "Bytes of object requests."),
         ("object_request_durations_histogram_seconds", "method", Histogram, "Durations of object requests."),
         ("object_request_errors", "", Counter, "Failed object requests."),
