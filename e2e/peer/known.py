@@ -30,11 +30,6 @@ PEER_TRIES = 2
 MISCOUNTED = ("mysql",)
 
 
-def is_excused(finding):
-    """Of the audit of a volume on which a peer did everything to everything."""
-    return re.match("dir-stat: |used-space: |used-inodes: ", finding) is not None
-
-
 def is_beyond_repair(finding):
     """What `fsck --repair --sync-dir-stat` of the peer does not look at: directories that are gone, the trash."""
     return re.match(r"dir-stat: (statistics are left of directory|directory 92233720\d+ )", finding) is not None

@@ -3,7 +3,7 @@
 `strict`: afterwards no record may be off by one. The peer does what it alone does right (known.py); we do everything.
 `wild`: both do everything; what the peer alone breaks is excused, repaired by the peer, and then nothing is excused."""
 import os, random, re, subprocess, sys, time
-import known, tree
+import judges, known, tree
 from volume import OURS, PEER, check
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -110,7 +110,7 @@ def strict(volume, name, seconds, seed):
         findings = named(findings, where)
         volume.umount(where)
     if volume.is_miscounted:
-        findings = [finding for finding in findings if "(ours" in finding or not known.is_excused(finding)]
+        findings = [finding for finding in findings if "(ours" in finding or not judges.is_excused(finding)]
     check(f"{name}: after a strict storm no record is wrong", findings)
     fresh_mounts_agree(volume, f"{name} after a strict storm", ["names", "data", "ours"])
 
@@ -122,7 +122,7 @@ def wild(volume, name, seconds, seed, kinds=(OURS, PEER)):
     storm(volume, f"{name}: a wild storm", seconds, seed, [(where, "wild", *player[binary]) for where, binary in list(zip(mounts, kinds)) * 2])
     volume.umount(*mounts)
     findings = volume.audit()
-    check(f"{name}: after a wild storm nothing is wrong that the peer alone does right", [finding for finding in findings if not known.is_excused(finding)][:20])
+    check(f"{name}: after a wild storm nothing is wrong that the peer alone does right", [finding for finding in findings if not judges.is_excused(finding)][:20])
     return findings
 
 

@@ -1,5 +1,6 @@
 """A volume that both clients use, and its judges: both `fsck`s, both `gc` dry runs, the audit."""
 import json, os, re, subprocess, time
+import judges
 
 OURS, PEER = os.environ["JUICEFS"], os.environ["PEER"]
 passed, failed, begun = 0, [], time.monotonic()
@@ -20,15 +21,6 @@ def check(name, problem):
 def run(*command, env=None):
     r = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, **(env or {})}, timeout=300)
     return r.returncode, r.stdout + r.stderr
-
-
-def fsck_of_the_tree(meta):
-    """The peer's; what it says of the root is made up (two links) when a database takes long to answer: it looks again."""
-    for _ in range(4):
-        code, text = run(PEER, "fsck", meta, "--path", "/", "--recursive", "--sync-dir-stat")
-        if not re.search("nlink of / should be [0-9]+, but got 2 ", text):
-            break
-    return code, text
 
 
 class Volume:
@@ -67,10 +59,7 @@ class Volume:
             return [line.strip()[:300] for line in log if re.search("WARN|ERROR|FATAL", line)][-8:]
 
     def audit(self):
-        """The findings, one line each; anything else that it says when it fails for another reason."""
-        code, text = run(*os.environ["AUDIT"].split(), self.meta)
-        found = [line for line in text.splitlines() if re.match(r"[a-z-]+: ", line) and not re.match("audit: |error: ", line)]
-        return found or ([text[-800:]] if code else [])
+        return judges.findings(*run(*os.environ["AUDIT"].split(), self.meta))
 
     def repair(self, name):
         """The peer counts again what it keeps sums of."""
@@ -81,7 +70,7 @@ class Volume:
     def judge(self, name, excused=lambda finding: False):
         code, text = run(PEER, "fsck", self.meta)
         check(f"{name}: the peer's fsck of data", code and text[-800:])
-        code, text = fsck_of_the_tree(self.meta)
+        code, text = judges.fsck_of_the_tree(run, PEER, self.meta)
         check(f"{name}: the peer's fsck of the tree", (code or "ERROR" in text or "WARNING>: nlink" in text) and text[-1500:])
         code, text = run(OURS, "fsck", self.meta)
         check(f"{name}: our fsck", code and text[-800:])
