@@ -54,13 +54,21 @@ impl LineNumbers {
     }
 }
 
-/// The peer's names of the counters whose movements its log tells; those of trash directories are not told.
+/// The counters whose movements the peer's log tells; those of trash directories are not told.
 fn counter_of(sequence: Sequence) -> Option<&'static str> {
-    match sequence {
-        Sequence::Inode => Some("nextInode"),
-        Sequence::Slice => Some("nextChunk"),
-        Sequence::Session => Some("nextSession"),
-        Sequence::TrashDir => None,
+    (sequence != Sequence::TrashDir).then(|| sequence.counter())
+}
+
+impl Sequence {
+    /// The counter that its numbers come from, as the log and the SQL tables name it.
+    #[must_use]
+    pub fn counter(self) -> &'static str {
+        match self {
+            Self::Inode => "nextInode",
+            Self::Slice => "nextChunk",
+            Self::Session => "nextSession",
+            Self::TrashDir => "nextTrash",
+        }
     }
 }
 

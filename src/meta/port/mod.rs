@@ -335,6 +335,13 @@ pub enum Item {
     },
 }
 
+impl Item {
+    /// A caller's mistake, said rather than passed over: a document has no such row.
+    pub(crate) fn not_loaded(&self) -> Error {
+        Error::Engine(format!("no load has rows like {self:?}"))
+    }
+}
+
 /// How often [`Engine::follow`] looks for a quiet moment.
 pub const FOLLOW_TRIES: u32 = 100;
 
@@ -371,6 +378,21 @@ pub struct Counters {
     pub last_session: u64,
     /// The last hourly trash directory made.
     pub last_trash: u64,
+}
+
+impl Counters {
+    /// Under the names of the SQL tables and the binary document (format 4).
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, i64); 6] {
+        [
+            ("usedSpace", self.usage.space),
+            ("totalInodes", self.usage.inodes),
+            ("nextInode", self.next_inode.cast_signed()),
+            ("nextChunk", self.next_slice.cast_signed()),
+            ("nextSession", self.last_session.cast_signed()),
+            ("nextTrash", self.last_trash.cast_signed()),
+        ]
+    }
 }
 
 /// What an engine can do; callers ask, never guess by name.

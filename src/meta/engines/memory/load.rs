@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::tables::Tables;
-use crate::engines::sql::load::not_loaded;
 use crate::error::{Error, Result};
 use crate::port::{Counters, Item, Scan, Sequence};
 
@@ -104,7 +103,7 @@ impl Tables {
             | Item::FreedSlice { .. }
             | Item::Side { .. }
             | Item::Damaged(_)
-            | Item::DamagedEntry { .. } => return Err(not_loaded(item)),
+            | Item::DamagedEntry { .. } => return Err(item.not_loaded()),
         };
         if is_new { Ok(()) } else { Err(Error::Conflict) }
     }

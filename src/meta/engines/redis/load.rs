@@ -7,7 +7,6 @@ use super::RedisEngine;
 use super::keys;
 use super::reply::Replies;
 use crate::engines::packed::{self, QuotaRecord};
-use crate::engines::sql::load::not_loaded;
 use crate::error::{Error, Result};
 use crate::port::{Counters, Item, QuotaRow};
 use crate::types::{Ino, Usage};
@@ -150,7 +149,7 @@ fn insert(item: &Item, commands: &mut Vec<Cmd>) -> Result<()> {
         | Item::FreedSlice { .. }
         | Item::Side { .. }
         | Item::Damaged(_)
-        | Item::DamagedEntry { .. } => return Err(not_loaded(item)),
+        | Item::DamagedEntry { .. } => return Err(item.not_loaded()),
     };
     commands.push(last);
     Ok(())

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::changes::insert_node;
+use super::counters;
 use super::statement::{Statement, Value, statement};
 use crate::engines::packed;
 use crate::error::{Error, Result};
@@ -103,32 +104,26 @@ pub(super) fn insert(item: &Item) -> Result<Option<Statement>> {
         | Item::FreedSlice { .. }
         | Item::Side { .. }
         | Item::Damaged(_)
-        | Item::DamagedEntry { .. } => return Err(not_loaded(item)),
+        | Item::DamagedEntry { .. } => return Err(item.not_loaded()),
     }))
 }
 
 /// The counters and the setting, in the order they are written.
-pub(super) fn finish(setting: &str, counters: &Counters) -> Vec<Statement> {
-    let numbers = [
-        ("usedSpace", counters.usage.space),
-        ("totalInodes", counters.usage.inodes),
-        ("nextInode", counters.next_inode.cast_signed()),
-        ("nextChunk", counters.next_slice.cast_signed()),
-        ("nextSession", counters.last_session.cast_signed()),
-        ("nextTrash", counters.last_trash.cast_signed()),
-        ("nextCleanupSlices", 0),
-    ];
-    let counter = |(name, value): (&str, i64)| {
-        statement!("INSERT INTO jfs_counter (name, value) VALUES (?1, ?2)", name, value)
-    };
-    let mut statements: Vec<Statement> = numbers.into_iter().map(counter).collect();
+pub(super) fn finish(setting: &str, numbers: &Counters) -> Vec<Statement> {
+    let rows = numbers.named().into_iter().chain([("nextCleanupSlices", 0)]);
+    let mut statements: Vec<Statement> = rows.map(counters::insert).collect();
     statements.push(statement!("INSERT INTO jfs_setting (name, value) VALUES ('format', ?1)", setting));
     statements
 }
 
-/// A caller's mistake, said rather than passed over.
-pub(crate) fn not_loaded(item: &Item) -> Error {
-    Error::Engine(format!("no load has rows like {item:?}"))
+/// Why a database in which something is can't be loaded into.
+pub(super) fn taken(setting: Option<&str>) -> Error {
+    Error::Engine(match setting {
+        Some(_) => "the database holds a volume already".to_owned(),
+        None => {
+            "the database is not empty: it holds rows of a load that did not end; remove it first".to_owned()
+        }
+    })
 }
 
 /// A rule from its columns; the two lists have no counts.

@@ -5,8 +5,9 @@
 //! connections, how a batch travels and how what was read is held until the commit.
 
 mod changes;
+mod counters;
 mod gets;
-pub(crate) mod load;
+mod load;
 mod mirror;
 pub mod mysql;
 mod pending;

@@ -53,16 +53,7 @@ pub(super) async fn write(
     let setting = Setting { data: text.into() };
     writer.segment(Segment::Format, 1, &setting.encode_to_vec()).await?;
     let counters = engine.counters().await?;
-    let counter = |(key, value): (&str, i64)| Counter { key: key.to_owned(), value };
-    let counters = [
-        ("usedSpace", counters.usage.space),
-        ("totalInodes", counters.usage.inodes),
-        ("nextInode", counters.next_inode.cast_signed()),
-        ("nextChunk", counters.next_slice.cast_signed()),
-        ("nextSession", counters.last_session.cast_signed()),
-        ("nextTrash", counters.last_trash.cast_signed()),
-    ]
-    .map(counter);
+    let counters = counters.named().map(|(key, value)| Counter { key: key.to_owned(), value });
     let batch = Batch { counters: counters.to_vec(), ..Batch::default() };
     writer.batch(Segment::Counter, counters.len() as u64, &batch).await?;
     let mut left_out = 0;

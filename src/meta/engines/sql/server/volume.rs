@@ -6,13 +6,13 @@ use super::ServerEngine;
 use super::commit::{Committed, failed};
 use super::driver::{Command, Driver, Failure, Mode, Refusal, Table, number};
 use crate::engines::sql::changes::insert_node;
-use crate::engines::sql::load;
 use crate::engines::sql::rows::Row;
 use crate::engines::sql::schema::{LATE_COLUMNS, TABLES};
 use crate::engines::sql::statement::{Statement, Step, statement};
+use crate::engines::sql::{counters, load};
 use crate::error::{Error, Result};
 use crate::port::{Counters, Job, LogLine, NewVolume, Sequence};
-use crate::types::{Attr, Ino, Usage};
+use crate::types::{Attr, Ino};
 
 fn raw(text: String) -> Command {
     Command::any(Statement { text: text.into(), values: Vec::new() })
@@ -102,20 +102,7 @@ impl<D: Driver> ServerEngine<D> {
             "INSERT INTO jfs_setting (name, value) VALUES ('format', ?1)",
             &volume.setting[..]
         ))];
-        for (name, value) in [
-            ("nextInode", 2),
-            ("nextChunk", 1),
-            ("nextSession", 0),
-            ("usedSpace", 0),
-            ("totalInodes", 0),
-            ("nextCleanupSlices", 0_i64),
-        ] {
-            commands.push(Command::any(statement!(
-                "INSERT INTO jfs_counter (name, value) VALUES (?1, ?2)",
-                name,
-                value
-            )));
-        }
+        commands.extend(counters::fresh().map(Command::any));
         commands.push(Command::any(insert_node(Ino::ROOT, &volume.root)));
         commands.extend(volume.trash.as_ref().map(|trash| Command::any(insert_node(Ino::TRASH, trash))));
         match self.commits.run(&commands).await {
@@ -170,13 +157,7 @@ impl<D: Driver> ServerEngine<D> {
         count: u64,
         line: Option<&LogLine>,
     ) -> Result<Range<u64>> {
-        // Inode and slice counters hold the next free number, the others the last one used.
-        let (name, holds_next) = match sequence {
-            Sequence::Inode => ("nextInode", true),
-            Sequence::Slice => ("nextChunk", true),
-            Sequence::Session => ("nextSession", false),
-            Sequence::TrashDir => ("nextTrash", false),
-        };
+        let (name, holds_next) = (sequence.counter(), counters::holds_next(sequence));
         let count =
             i64::try_from(count).map_err(|_| Error::Engine(format!("{count} numbers of {name} at once")))?;
         let mut commands = vec![
@@ -252,20 +233,13 @@ impl<D: Driver> ServerEngine<D> {
 
     /// As stored.
     pub(super) async fn read_counters(&self) -> Result<Counters> {
-        let names = ["usedSpace", "totalInodes", "nextInode", "nextChunk", "nextSession", "nextTrash"];
+        let names = Counters::default().named().map(|(name, _)| name);
         let answers = self.ask(Mode::Alone, &names.map(counter)).await.map_err(Failure::plain)?;
         let mut values = [0; 6];
         for (value, table) in values.iter_mut().zip(&answers) {
             *value = number(table)?.unwrap_or(0);
         }
-        let [space, inodes, next_inode, next_slice, last_session, last_trash] = values;
-        Ok(Counters {
-            usage: Usage { space, inodes },
-            next_inode: next_inode.cast_unsigned(),
-            next_slice: next_slice.cast_unsigned(),
-            last_session: last_session.cast_unsigned(),
-            last_trash: last_trash.cast_unsigned(),
-        })
+        Ok(counters::of_values(values))
     }
 
     pub(super) async fn find_foreign(&self) -> Result<Vec<&'static str>> {
@@ -285,10 +259,6 @@ impl<D: Driver> ServerEngine<D> {
         if answers.iter().all(Vec::is_empty) {
             return Ok(());
         }
-        Err(Error::Engine(match self.read_setting().await? {
-            Some(_) => "the database holds a volume already".to_owned(),
-            None => "the database is not empty: it holds rows of a load that did not end; remove it first"
-                .to_owned(),
-        }))
+        Err(load::taken(self.read_setting().await?.as_deref()))
     }
 }

@@ -7,8 +7,8 @@ use rusqlite::{OptionalExtension, params};
 use super::connection::Conn;
 use super::{execute, log, schema};
 use crate::engines::sql::changes::insert_node;
-use crate::engines::sql::load;
 use crate::engines::sql::statement::Statement;
+use crate::engines::sql::{counters, load};
 use crate::error::{Error, Result};
 use crate::port::{Counters, Job, NewVolume, Sequence};
 use crate::types::{Attr, Ino, Usage};
@@ -37,16 +37,8 @@ pub(super) fn create(conn: &Conn, volume: &NewVolume) -> Result<()> {
         }
         conn.statement("INSERT INTO jfs_setting (name, value) VALUES ('format', ?1)")?
             .execute([&volume.setting])?;
-        for (name, value) in [
-            ("nextInode", 2),
-            ("nextChunk", 1),
-            ("nextSession", 0),
-            ("usedSpace", 0),
-            ("totalInodes", 0),
-            ("nextCleanupSlices", 0),
-        ] {
-            conn.statement("INSERT INTO jfs_counter (name, value) VALUES (?1, ?2)")?
-                .execute(params![name, value])?;
+        for counter in counters::fresh() {
+            conn.execute(&counter)?;
         }
         conn.execute(&insert_node(Ino::ROOT, &volume.root))?;
         if let Some(trash) = &volume.trash {
@@ -88,13 +80,7 @@ pub(super) fn allocate(
     count: u64,
     line: Option<&str>,
 ) -> Result<Range<u64>> {
-    // Inode and slice counters hold the next free number, the others the last one used.
-    let (name, holds_next) = match sequence {
-        Sequence::Inode => ("nextInode", true),
-        Sequence::Slice => ("nextChunk", true),
-        Sequence::Session => ("nextSession", false),
-        Sequence::TrashDir => ("nextTrash", false),
-    };
+    let (name, holds_next) = (sequence.counter(), counters::holds_next(sequence));
     let count =
         i64::try_from(count).map_err(|_| Error::Engine(format!("{count} numbers of {name} at once")))?;
     conn.write(|conn| {
@@ -159,14 +145,11 @@ pub(super) fn foreign_records(conn: &Conn) -> Result<Vec<&'static str>> {
 }
 
 pub(super) fn counters(conn: &Conn) -> Result<Counters> {
-    let number = |name: &str| -> Result<u64> { Ok(counter(conn, name)?.unwrap_or(0).cast_unsigned()) };
-    Ok(Counters {
-        usage: usage(conn)?,
-        next_inode: number("nextInode")?,
-        next_slice: number("nextChunk")?,
-        last_session: number("nextSession")?,
-        last_trash: number("nextTrash")?,
-    })
+    let mut values = [0; 6];
+    for (value, (name, _)) in values.iter_mut().zip(Counters::default().named()) {
+        *value = counter(conn, name)?.unwrap_or(0);
+    }
+    Ok(counters::of_values(values))
 }
 
 /// Makes the tables of a database in which nothing is.
@@ -175,13 +158,7 @@ pub(super) fn start_load(conn: &Conn) -> Result<()> {
         schema::create(conn)?;
         for table in load::TABLES {
             if conn.statement(&format!("SELECT 1 FROM {table} LIMIT 1"))?.exists([])? {
-                return Err(Error::Engine(match setting(conn)? {
-                    Some(_) => "the database holds a volume already".to_owned(),
-                    None => {
-                        "the database is not empty: it holds rows of a load that did not end; remove it first"
-                            .to_owned()
-                    }
-                }));
+                return Err(load::taken(setting(conn)?.as_deref()));
             }
         }
         Ok(())
