@@ -5,6 +5,7 @@ use crate::owner::{Owner, code, owns};
 use crate::step::Step;
 use juicefs_base::ExposeSecret;
 use juicefs_k8s::class::{belongs_to, owner_labels};
+use juicefs_k8s::events::{EventSink, Note};
 use juicefs_k8s::labels;
 use juicefs_k8s::settings::SecretMap;
 use k8s_openapi::ByteString;
@@ -27,8 +28,30 @@ pub(crate) enum Error {
     Taken(String),
 }
 
-/// Does one step.
-pub(crate) async fn perform<K: Owner>(client: &Client, fs: &K, step: &Step) -> Result<(), Error> {
+/// Does the steps in their order. What fails ends it, unless the object is being deleted by force: then it is left
+/// behind with an Event.
+pub(crate) async fn perform<K: Owner>(
+    client: &Client,
+    fs: &K,
+    steps: &[Step],
+    events: &EventSink,
+) -> Result<(), Error> {
+    let is_forced = fs.meta().deletion_timestamp.is_some()
+        && fs.annotations().get(labels::FORCE_DELETE).is_some_and(|value| value == "true");
+    for step in steps {
+        match perform_step(client, fs, step).await {
+            Ok(()) => {}
+            Err(error) if is_forced => {
+                let text = format!("left behind as {} is set: {error}", labels::FORCE_DELETE);
+                events.publish(&fs.object_ref(&()), &Note::warning("ForceDeleted", "Delete", text)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn perform_step<K: Owner>(client: &Client, fs: &K, step: &Step) -> Result<(), Error> {
     let failed = |what: String| move |cause| Error::Api { what, cause: Box::new(cause) };
     match step {
         Step::AddFinalizer => {

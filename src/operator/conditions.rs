@@ -88,13 +88,49 @@ impl Finding {
     }
 }
 
+/// What one look has found: at most one finding of a kind.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Replaces what was said of the same kind before.
+    pub(crate) fn say(&mut self, finding: Finding) {
+        self.0.retain(|known| known.kind != finding.kind);
+        self.0.push(finding);
+    }
+
+    /// In the order they were said.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Finding> {
+        self.0.iter()
+    }
+
+    pub(crate) fn of(&self, kind: ConditionKind) -> Option<&Finding> {
+        self.0.iter().find(|finding| finding.kind == kind)
+    }
+
+    /// The conditions and the news. Of the `wanted` kinds, what was not looked at stays as it was.
+    pub(crate) fn conclude(
+        mut self,
+        wanted: impl IntoIterator<Item = ConditionKind>,
+        old: &[Condition],
+        generation: Option<i64>,
+        now: Timestamp,
+    ) -> (Vec<Condition>, Vec<Note>) {
+        for kind in wanted {
+            if self.of(kind).is_none() {
+                let unknown = || Finding::unknown(kind, "NotYetKnown", "not looked at yet");
+                self.0.push(kept(old, kind).unwrap_or_else(unknown));
+            }
+        }
+        self.0.sort_by_key(|finding| finding.kind);
+        let conditions = merge(old, &self.0, generation, now);
+        let notes = news(old, &conditions);
+        (conditions, notes)
+    }
+}
+
 /// Conditions for the status. A condition whose status stays keeps its time.
-pub(crate) fn merge(
-    old: &[Condition],
-    findings: &[Finding],
-    generation: Option<i64>,
-    now: Timestamp,
-) -> Vec<Condition> {
+fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
     let merged = findings.iter().map(|finding| {
         let before = old.iter().find(|condition| condition.type_ == finding.kind.as_str());
         let unchanged = before.filter(|condition| condition.status == finding.status());
@@ -112,7 +148,7 @@ pub(crate) fn merge(
 }
 
 /// News: one note for each condition whose status or reason is another than before.
-pub(crate) fn news(old: &[Condition], new: &[Condition]) -> Vec<Note> {
+fn news(old: &[Condition], new: &[Condition]) -> Vec<Note> {
     let changed = new.iter().filter(|condition| {
         let before = old.iter().find(|before| before.type_ == condition.type_);
         before.is_none_or(|before| before.status != condition.status || before.reason != condition.reason)

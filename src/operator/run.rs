@@ -1,5 +1,6 @@
 //! The operator's process: health, leadership, one controller per kind.
 
+use crate::file_system::PlanSettings;
 use crate::leader::Leader;
 use crate::{MANAGER, file_system, health, mirror};
 use kube::Client;
@@ -20,6 +21,17 @@ pub struct OperatorSettings {
     pub image_pull_policy: String,
     /// `<namespace>/<name>` of file systems that may make the cluster's default class.
     pub default_class_owners: Vec<String>,
+}
+
+impl OperatorSettings {
+    /// What plans go by.
+    pub(crate) fn for_plans(&self) -> PlanSettings {
+        PlanSettings {
+            image: self.image.clone(),
+            image_pull_policy: self.image_pull_policy.clone(),
+            default_class_owners: self.default_class_owners.clone(),
+        }
+    }
 }
 
 /// Why the operator ended.

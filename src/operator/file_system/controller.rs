@@ -7,8 +7,7 @@ use crate::apply::{self, perform, write_status};
 use crate::run::OperatorSettings;
 use futures::StreamExt;
 use juicefs_k8s::crd::FileSystem;
-use juicefs_k8s::events::{EventSink, Note};
-use juicefs_k8s::labels;
+use juicefs_k8s::events::EventSink;
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::watcher;
@@ -39,11 +38,7 @@ enum Error {
 pub(crate) async fn run(client: Client, settings: &OperatorSettings) {
     let context = Context {
         events: EventSink::new(client.clone(), crate::MANAGER, Some(settings.identity.clone())),
-        settings: PlanSettings {
-            image: settings.image.clone(),
-            image_pull_policy: settings.image_pull_policy.clone(),
-            default_class_owners: settings.default_class_owners.clone(),
-        },
+        settings: settings.for_plans(),
         client: client.clone(),
     };
     Controller::new(Api::<FileSystem>::all(client), watcher::Config::default())
@@ -67,28 +62,12 @@ async fn reconcile(cached: Arc<FileSystem>, context: Arc<Context>) -> Result<Act
     let Some(fs) = api.get_opt(&cached.name_any()).await? else { return Ok(Action::await_change()) };
     let seen = observe(client, &fs).await?;
     let plan = plan(&fs, &seen, &context.settings);
-    let forced = fs.metadata.deletion_timestamp.is_some()
-        && fs.annotations().get(labels::FORCE_DELETE).is_some_and(|value| value == "true");
-    let object = fs.object_ref(&());
-    for step in &plan.steps {
-        match perform(client, &fs, step).await {
-            Ok(()) => {}
-            Err(error) if forced => {
-                let note = Note::warning(
-                    "ForceDeleted",
-                    "Delete",
-                    format!("left behind as {} is set: {error}", labels::FORCE_DELETE),
-                );
-                context.events.publish(&object, &note).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    perform(client, &fs, &plan.steps, &context.events).await?;
     if let Some(status) = plan.status.as_ref().filter(|status| fs.status.as_ref() != Some(*status)) {
         write_status(client, &fs, status).await?;
     }
     for note in &plan.notes {
-        context.events.publish(&object, note).await;
+        context.events.publish(&fs.object_ref(&()), note).await;
     }
     Ok(Action::requeue(plan.again))
 }

@@ -3,7 +3,7 @@
 use super::job::{self, JobInputs};
 use super::seen::{JobSeen, JobState, Plan, PlanSettings, Seen};
 use crate::classes;
-use crate::conditions::{self, ConditionKind, Finding};
+use crate::conditions::{self, ConditionKind, Finding, Findings};
 use crate::format_job::{Cause, FormatReport};
 use crate::step::Step;
 use crate::surroundings::{ExportSeen, Lacking, SecretSeen, meta_secret, same_content};
@@ -99,7 +99,7 @@ struct Draft<'a> {
     before: FileSystemStatus,
     status: FileSystemStatus,
     steps: Vec<Step>,
-    findings: Vec<Finding>,
+    findings: Findings,
 }
 
 impl<'a> Draft<'a> {
@@ -110,12 +110,11 @@ impl<'a> Draft<'a> {
             volume_name: Some(fs.volume_name()),
             ..before.clone()
         };
-        Self { fs, seen, before, status, steps: Vec::new(), findings: Vec::new() }
+        Self { fs, seen, before, status, steps: Vec::new(), findings: Findings::default() }
     }
 
     fn say(&mut self, finding: Finding) {
-        self.findings.retain(|known| known.kind != finding.kind);
-        self.findings.push(finding);
+        self.findings.say(finding);
     }
 
     /// Judges the Job of that name, and clears others away that still run with older input.
@@ -376,32 +375,13 @@ impl<'a> Draft<'a> {
             ConfigInSync, Formatted, MetadataReachable, ObjectStorageReachable, SecretExported,
             StorageClassesReady,
         };
-        for kind in [
-            Formatted,
-            MetadataReachable,
-            ObjectStorageReachable,
-            ConfigInSync,
-            SecretExported,
-            StorageClassesReady,
-        ] {
-            let known = self.findings.iter().any(|finding| finding.kind == kind);
-            let wanted = match kind {
-                SecretExported => self.fs.exported_secret_name().is_some(),
-                StorageClassesReady => !self.fs.spec.storage_classes.is_empty(),
-                _ => true,
-            };
-            if !known && wanted {
-                let unknown = || Finding::unknown(kind, "NotYetKnown", "not looked at yet");
-                let kept = conditions::kept(&self.before.conditions, kind);
-                self.findings.push(kept.unwrap_or_else(unknown));
-            }
-        }
-        self.findings.sort_by_key(|finding| finding.kind);
+        let mut wanted = vec![Formatted, MetadataReachable, ObjectStorageReachable, ConfigInSync];
+        wanted.extend(self.fs.exported_secret_name().map(|_| SecretExported));
+        wanted.extend((!self.fs.spec.storage_classes.is_empty()).then_some(StorageClassesReady));
+        let (old, generation) = (&self.before.conditions, self.fs.metadata.generation);
+        let (conditions, mut notes) = self.findings.conclude(wanted, old, generation, self.seen.now);
+        self.status.conditions = conditions;
         self.status.phase = Some(phase);
-        let old = &self.before.conditions;
-        self.status.conditions =
-            conditions::merge(old, &self.findings, self.fs.metadata.generation, self.seen.now);
-        let mut notes = conditions::news(old, &self.status.conditions);
         if let Some(Step::CreateJob(job)) = self.steps.iter().find(|step| matches!(step, Step::CreateJob(_)))
         {
             notes.push(Note::normal("FormatJobCreated", "Format", format!("made Job {}", job.name_any())));

@@ -8,8 +8,7 @@ use crate::run::OperatorSettings;
 use futures::StreamExt;
 use juicefs_base::sync::Mutex;
 use juicefs_k8s::crd::Mirror;
-use juicefs_k8s::events::{EventSink, Note};
-use juicefs_k8s::labels;
+use juicefs_k8s::events::EventSink;
 use kube::api::Api;
 use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::watcher;
@@ -54,11 +53,7 @@ enum Error {
 pub(crate) async fn run(client: Client, settings: &OperatorSettings) {
     let context = Context {
         events: EventSink::new(client.clone(), crate::MANAGER, Some(settings.identity.clone())),
-        settings: PlanSettings {
-            image: settings.image.clone(),
-            image_pull_policy: settings.image_pull_policy.clone(),
-            default_class_owners: settings.default_class_owners.clone(),
-        },
+        settings: settings.for_plans(),
         client: client.clone(),
         due: Mutex::new(HashMap::new()),
     };
@@ -87,24 +82,12 @@ async fn reconcile(cached: Arc<Mirror>, context: Arc<Context>) -> Result<Action,
     };
     let seen = observe(client, &mirror).await?;
     let plan = plan(&mirror, &seen, &context.settings);
-    let forced = mirror.metadata.deletion_timestamp.is_some()
-        && mirror.annotations().get(labels::FORCE_DELETE).is_some_and(|value| value == "true");
-    let object = mirror.object_ref(&());
-    for step in &plan.steps {
-        match perform(client, &mirror, step).await {
-            Ok(()) => {}
-            Err(error) if forced => {
-                let text = format!("left behind as {} is set: {error}", labels::FORCE_DELETE);
-                context.events.publish(&object, &Note::warning("ForceDeleted", "Delete", text)).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    perform(client, &mirror, &plan.steps, &context.events).await?;
     if let Some(status) = plan.status.as_ref().filter(|status| mirror.status.as_ref() != Some(*status)) {
         write_status(client, &mirror, status).await?;
     }
     for note in &plan.notes {
-        context.events.publish(&object, note).await;
+        context.events.publish(&mirror.object_ref(&()), note).await;
     }
     let uid = mirror.uid().unwrap_or_default();
     if plan.status.is_none() {

@@ -4,7 +4,7 @@ use super::deployment;
 use super::inputs::Inputs;
 use super::seen::{DatabaseSeen, DeploymentSeen, Plan, Position, Seen};
 use crate::classes;
-use crate::conditions::{self, ConditionKind, Finding};
+use crate::conditions::{self, ConditionKind, Finding, Findings};
 use crate::file_system::PlanSettings;
 use crate::step::Step;
 use crate::surroundings::{ExportSeen, same_content};
@@ -63,7 +63,7 @@ struct Draft<'a> {
     before: MirrorStatus,
     status: MirrorStatus,
     steps: Vec<Step>,
-    findings: Vec<Finding>,
+    findings: Findings,
 }
 
 impl<'a> Draft<'a> {
@@ -74,16 +74,15 @@ impl<'a> Draft<'a> {
             volume_name: Some(mirror.volume_name()),
             ..before.clone()
         };
-        Self { mirror, seen, before, status, steps: Vec::new(), findings: Vec::new() }
+        Self { mirror, seen, before, status, steps: Vec::new(), findings: Findings::default() }
     }
 
     fn say(&mut self, finding: Finding) {
-        self.findings.retain(|known| known.kind != finding.kind);
-        self.findings.push(finding);
+        self.findings.say(finding);
     }
 
     fn holds(&self, kind: ConditionKind) -> bool {
-        self.findings.iter().any(|finding| finding.kind == kind && finding.holds == Some(true))
+        self.findings.of(kind).is_some_and(|finding| finding.holds == Some(true))
     }
 
     /// A Secret of ours, written where it differs; the sentence if it is somebody else's.
@@ -287,10 +286,10 @@ impl<'a> Draft<'a> {
     fn settle(mut self) -> Plan {
         use ConditionKind::{Bootstrapped, CaughtUp, Following, SecretExported, StorageClassesReady};
         let needed = [Bootstrapped, SecretExported, StorageClassesReady];
-        let failing = needed.iter().find_map(|kind| {
-            self.findings.iter().find(|found| found.kind == *kind && found.holds == Some(false)).cloned()
-        });
-        let Some(Finding { reason, message, .. }) = failing else {
+        let failing = needed
+            .into_iter()
+            .find_map(|kind| self.findings.of(kind).filter(|found| found.holds == Some(false)));
+        let Some(Finding { reason, message, .. }) = failing.cloned() else {
             let sentence = format!("mirror {} can be read", self.mirror.volume_name());
             self.say(Finding::holds(ConditionKind::Ready, "Ready", sentence));
             let phase = match (self.mirror.spec.suspend, self.holds(Following) && self.holds(CaughtUp)) {
@@ -320,26 +319,13 @@ impl<'a> Draft<'a> {
         use ConditionKind::{
             Bootstrapped, CaughtUp, Following, SecretExported, SourceReachable, StorageClassesReady,
         };
-        for kind in [Bootstrapped, SourceReachable, Following, CaughtUp, SecretExported, StorageClassesReady]
-        {
-            let is_known = self.findings.iter().any(|finding| finding.kind == kind);
-            let is_wanted = match kind {
-                SecretExported => self.mirror.exported_secret_name().is_some(),
-                StorageClassesReady => !self.mirror.spec.storage_classes.is_empty(),
-                _ => true,
-            };
-            if !is_known && is_wanted {
-                let unknown = || Finding::unknown(kind, "NotYetKnown", "not looked at yet");
-                let kept = conditions::kept(&self.before.conditions, kind);
-                self.findings.push(kept.unwrap_or_else(unknown));
-            }
-        }
-        self.findings.sort_by_key(|finding| finding.kind);
+        let mut wanted = vec![Bootstrapped, SourceReachable, Following, CaughtUp];
+        wanted.extend(self.mirror.exported_secret_name().map(|_| SecretExported));
+        wanted.extend((!self.mirror.spec.storage_classes.is_empty()).then_some(StorageClassesReady));
+        let (old, generation) = (&self.before.conditions, self.mirror.metadata.generation);
+        let (conditions, notes) = self.findings.conclude(wanted, old, generation, self.seen.now);
+        self.status.conditions = conditions;
         self.status.phase = Some(phase);
-        let old = &self.before.conditions;
-        self.status.conditions =
-            conditions::merge(old, &self.findings, self.mirror.metadata.generation, self.seen.now);
-        let notes = conditions::news(old, &self.status.conditions);
         Plan { steps: self.steps, status: Some(self.status), notes, again }
     }
 }
