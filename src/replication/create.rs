@@ -85,23 +85,16 @@ pub async fn create(source: &dyn Engine, target: &dyn Engine, new: &NewMirror) -
         None => format.clone(),
     };
     let setting = mirrored_setting(&format, &own).to_text();
+    // A client that does not know of the change log yet leaves no trace of what it writes.
+    heartbeats::wait_until_all_have_read(source).await?;
     target.create_volume(&NewVolume { setting, root, trash }).await?;
-    let record = MirrorRecord {
-        v: VERSION,
-        source_uuid: format.uuid.clone(),
-        display_name: new.display_name.clone(),
-        epoch: uuid::Uuid::new_v4().to_string(),
-        source: without_password(&new.source)?,
-        state: State::Copying,
-        cursor: 0,
-        cursor_ms: 0,
-        bucket: match &new.bucket {
-            None => BucketMode::Shared,
-            Some(bucket) if bucket.is_data_first => BucketMode::DataFirst,
-            Some(_) => BucketMode::Own,
-        },
-        has_own_source_key: new.bucket.as_ref().is_some_and(|bucket| bucket.source_setting.is_some()),
+    let bucket = match &new.bucket {
+        None => BucketMode::Shared,
+        Some(bucket) if bucket.is_data_first => BucketMode::DataFirst,
+        Some(_) => BucketMode::Own,
     };
+    let has_own_source_key = new.bucket.as_ref().is_some_and(|bucket| bucket.source_setting.is_some());
+    let record = MirrorRecord { has_own_source_key, ..begun(&format, new, bucket)? };
     let seen = match new.bucket.as_ref().and_then(|bucket| bucket.source_setting.as_ref()) {
         Some(own) => own.encrypted()?,
         None => format,
@@ -110,6 +103,22 @@ pub async fn create(source: &dyn Engine, target: &dyn Engine, new: &NewMirror) -
     let sides = sides.map(|(name, value)| Change::PutSide { name: name.to_owned(), value });
     target.begin(0).await?.commit(&sides).await?;
     Ok(())
+}
+
+/// The record of a mirror that holds nothing yet.
+fn begun(format: &Format, new: &NewMirror, bucket: BucketMode) -> Result<MirrorRecord> {
+    Ok(MirrorRecord {
+        v: VERSION,
+        source_uuid: format.uuid.clone(),
+        display_name: new.display_name.clone(),
+        epoch: uuid::Uuid::new_v4().to_string(),
+        source: without_password(&new.source)?,
+        state: State::Copying,
+        cursor: 0,
+        cursor_ms: 0,
+        bucket,
+        has_own_source_key: false,
+    })
 }
 
 /// The former source becomes the mirror: it keeps its rows and its bucket, and the follower makes of them what the new one
@@ -131,6 +140,7 @@ async fn rejoin(source: &dyn Engine, format: &Format, target: &dyn Engine, new: 
     if promoted.is_none_or(|record| record.state != State::Promoted) {
         return Err(Error::BadRequest(format!("{} was never promoted: nothing can rejoin it", new.source)));
     }
+    heartbeats::wait_until_all_have_read(source).await?;
     let live = fence::live_sessions(target).await?;
     if !live.is_empty() {
         return Err(Error::BadRequest(format!(
@@ -139,18 +149,7 @@ async fn rejoin(source: &dyn Engine, format: &Format, target: &dyn Engine, new: 
         )));
     }
     let is_shared = (&own.storage, &own.bucket) == (&format.storage, &format.bucket);
-    let record = MirrorRecord {
-        v: VERSION,
-        source_uuid: format.uuid.clone(),
-        display_name: new.display_name.clone(),
-        epoch: uuid::Uuid::new_v4().to_string(),
-        source: without_password(&new.source)?,
-        state: State::Copying,
-        cursor: 0,
-        cursor_ms: 0,
-        bucket: if is_shared { BucketMode::Shared } else { BucketMode::Own },
-        has_own_source_key: false,
-    };
+    let record = begun(format, new, if is_shared { BucketMode::Shared } else { BucketMode::Own })?;
     // Stock clients stay away before the rows change; ours go by the record.
     let own = Format { meta_version: 1, ..own };
     target.update_setting(&mirrored_setting(format, &own).to_text(), None, false).await?;
@@ -238,8 +237,7 @@ async fn check_source(source: &dyn Engine, format: &Format, new: &NewMirror) -> 
         used.push("directory quotas");
     }
     if used.is_empty() {
-        // A client that does not know of the change log yet leaves no trace of what it writes.
-        return heartbeats::wait_until_all_have_read(source).await;
+        return Ok(());
     }
     let used = used.join(", ");
     Err(Error::BadRequest(format!("volume {} uses {used}: mirroring that is not supported yet", format.name)))
