@@ -14,8 +14,8 @@ use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold, Item, Job, Scan};
-use crate::txn::{ChunkOf, NodeOf, Operation, Txn, now};
-use crate::types::{CHUNK_BYTES, Ino, SliceId};
+use crate::txn::{ChunkOf, NodeOf, Operation, Txn};
+use crate::types::{CHUNK_BYTES, Ino, SliceId, Time};
 
 /// Stale sessions cleaned in one go, as the peer does.
 const SESSIONS_AT_ONCE: usize = 1000;
@@ -107,7 +107,7 @@ impl Meta {
     }
 
     pub(crate) async fn clean_stale_sessions(&self, gap_sec: i64) -> Result<()> {
-        let now_sec = now().sec;
+        let now_sec = Time::now().sec;
         if !self.claim(Job::CleanSessions, now_sec, gap_sec).await? {
             return Ok(());
         }
@@ -193,7 +193,7 @@ impl Meta {
         if self.read_only_reason().is_some() {
             return Ok(());
         }
-        let now_sec = now().sec;
+        let now_sec = Time::now().sec;
         if self.claim(Job::CleanFiles, now_sec, HOURLY_GAP_SEC).await? {
             self.clean_deleted_files(now_sec - FILE_AGE_SEC).await?;
         }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use juicefs_base::Errno;
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Inode number.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +74,21 @@ impl Kind {
 pub struct Time {
     pub sec: i64,
     pub nsec: u32,
+}
+
+impl Time {
+    /// By this machine's clock; the epoch where it is set to before it.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nsec: since.subsec_nanos() }
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub fn unix_ms(self) -> i64 {
+        self.sec.saturating_mul(1000).saturating_add(i64::from(self.nsec / 1_000_000))
+    }
 }
 
 /// Bits of [`Attr::flags`].

@@ -1,9 +1,10 @@
 //! A mirror by the two addresses that an operator knows: made if it is not there, followed, looked at.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use juicefs_base::{ExposeSecret, SecretString};
+use juicefs_meta::Time;
 use juicefs_meta::mirror::{self, State};
 use juicefs_meta::port::Engine;
 use juicefs_meta::{Format, MetaUrl, engines};
@@ -64,8 +65,7 @@ impl Addresses {
             Ok(engine) => Ok(&**engine),
             Err(error) => Err(juicefs_meta::Error::Unavailable(error.to_string())),
         };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let looked = status(source, &*target, i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        let looked = status(source, &*target, Time::now().unix_ms());
         tokio::time::timeout(LOOK_DEADLINE, looked).await.map_err(|_| {
             Error::Meta(juicefs_meta::Error::Unavailable("the mirror's database does not answer".to_owned()))
         })?
@@ -133,7 +133,7 @@ mod tests {
             let mut format = Format::new("data");
             format.uuid = "51c45a61-2647-47ed-84b5-c14e9f92a47c".to_owned();
             format.change_log = true;
-            let time = juicefs_meta::Time { sec: 1, nsec: 0 };
+            let time = Time { sec: 1, nsec: 0 };
             let ino = juicefs_meta::Ino::ROOT;
             let root = juicefs_meta::Attr::new(juicefs_meta::Kind::Directory, 0o777, 0, 0, ino, time);
             let new = juicefs_meta::port::NewVolume { setting: format.to_text(), root, trash: None };

@@ -5,12 +5,11 @@ use std::collections::{HashMap, HashSet};
 
 use futures::TryStreamExt;
 use juicefs_meta::port::{Change, Engine, Get, Got, Hold, Item, Scan};
-use juicefs_meta::types::{Attr, CHUNK_BYTES, DirStat, Ino, Kind};
+use juicefs_meta::types::{Attr, CHUNK_BYTES, DirStat, Ino, Kind, Time};
 use juicefs_meta::{SliceId, Usage};
 
 use crate::blocks::BlockCopier;
 use crate::error::{Error, Result};
-use crate::heartbeats::now_sec;
 use crate::sample::path_of;
 
 /// Changes written, rows read together.
@@ -127,7 +126,7 @@ async fn delete_nameless(engine: &dyn Engine) -> Result<Counted> {
 }
 
 fn deleted(ino: Ino, length: u64) -> Change {
-    Change::InsertDeletedFile { ino, length, deleted_at: now_sec() }
+    Change::InsertDeletedFile { ino, length, deleted_at: Time::now().sec }
 }
 
 async fn delete_ownerless_chunks(engine: &dyn Engine) -> Result<()> {

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use juicefs_meta::Format;
 use juicefs_meta::mirror::{FENCE_SIDE, FENCED_META_VERSION, FenceRecord, read_fence};
 use juicefs_meta::port::{Change, Engine};
+use juicefs_meta::{Format, Time};
 
 use crate::error::{Error, Result};
 use crate::heartbeats;
@@ -54,7 +54,7 @@ pub(crate) fn removal() -> Change {
 /// # Errors
 /// As the engine's.
 pub async fn live_sessions(source: &dyn Engine) -> Result<Vec<(u64, i64)>> {
-    let now = heartbeats::now_sec();
+    let now = Time::now().sec;
     Ok(heartbeats::live(source).await?.into_iter().map(|(sid, expires_at)| (sid, expires_at - now)).collect())
 }
 

@@ -2,9 +2,10 @@
 //! the end of its session.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
+use juicefs_meta::Time;
 use juicefs_meta::port::{Engine, Item, Scan};
 
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ pub(crate) async fn wait_until_all_have_read(source: &dyn Engine) -> Result<()> 
     let mut awaited: HashMap<u64, Awaited> = HashMap::new();
     let mut patience = Duration::ZERO;
     for (sid, expires_at) in live(source).await? {
-        let lives_sec = expires_at - now_sec();
+        let lives_sec = expires_at - Time::now().sec;
         if lives_sec > 5 * HEARTBEAT_SEC_MAX {
             return Err(Error::BadRequest(format!(
                 "session {sid} reads the volume's setting more seldom than every {HEARTBEAT_SEC_MAX} s (its mount has \
@@ -72,7 +73,7 @@ pub(crate) async fn wait_until_all_have_read(source: &dyn Engine) -> Result<()> 
 
 /// Sessions that are not past their end, and when that is (Unix seconds).
 pub(crate) async fn live(source: &dyn Engine) -> Result<Vec<(u64, i64)>> {
-    let now = now_sec();
+    let now = Time::now().sec;
     let mut found = Vec::new();
     let mut sessions = source.scan(Scan::Sessions);
     while let Some(item) = sessions.try_next().await? {
@@ -83,9 +84,4 @@ pub(crate) async fn live(source: &dyn Engine) -> Result<Vec<(u64, i64)>> {
         }
     }
     Ok(found)
-}
-
-pub(crate) fn now_sec() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,6 @@
 //! there; then it is frozen, stored, committed.
 
 use crate::commit::Frozen;
-use crate::writer::wall_clock;
 use juicefs_base::Errno;
 use juicefs_chunk::{ChunkStore, PAGE_BYTES, Reservation, SliceWriter};
 use juicefs_meta::types::CHUNK_BYTES;
@@ -133,7 +132,7 @@ impl DirtyQueue {
         pages: &mut Reservation,
         ids: &mut Vec<SliceId>,
     ) -> juicefs_chunk::Result<()> {
-        let (now, mtime) = (Instant::now(), wall_clock());
+        let (now, mtime) = (Instant::now(), Time::now());
         for part in parts(off, data.len() as u64) {
             let at = match self.target(&part) {
                 Some(at) => at,

@@ -42,7 +42,7 @@ impl Specials {
     pub(crate) fn new(config: &VfsConfig, meta: &Meta) -> Self {
         Self {
             prefix: if config.prefix_internal { ".jfs" } else { "" },
-            started: Time { nsec: 0, ..crate::writer::wall_clock() },
+            started: Time { nsec: 0, ..Time::now() },
             has_trash: meta.root() == Ino::ROOT,
             hidden_name: config
                 .hidden_name

@@ -6,23 +6,13 @@ use crate::files::{File, FileState};
 use crate::handles::FileHandle;
 use juicefs_base::Errno;
 use juicefs_chunk::{PAGE_BYTES, Reservation};
+use juicefs_meta::SliceId;
 use juicefs_meta::types::FILE_BYTES_MAX;
-use juicefs_meta::{SliceId, Time};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Dirty slices of one file; past it writes wait for commits.
 const DIRTY_MAX: usize = 1024;
-
-/// Now, as records say it.
-pub(crate) fn wall_clock() -> Time {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => {
-            Time { sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nsec: since.subsec_nanos() }
-        }
-        Err(_) => Time::default(),
-    }
-}
 
 impl Core {
     /// Takes `data` in at `off`, or at the end of the file for a handle that appends; answers where. It waits

@@ -8,7 +8,6 @@ use juicefs_meta::url::MetaUrl;
 use juicefs_meta::{Attr, Ino, Kind, Time};
 use juicefs_object::layers::shard::SHARDS_MAX;
 use juicefs_object::{Store, StoreExt};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{self, SettingChange};
 use crate::error::{Error, Result};
@@ -247,8 +246,7 @@ pub(crate) fn trash_root(now: Time) -> Attr {
 
 /// Whole seconds, as the peer writes the first nodes.
 pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nsec: 0 }
+    Time { nsec: 0, ..Time::now() }
 }
 
 /// Writes, reads and deletes one small object; makes the bucket when it is missing.

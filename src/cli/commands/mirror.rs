@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use juicefs_base::{ExposeSecret, SecretString};
+use juicefs_meta::Time;
 use juicefs_meta::port::Engine;
 use juicefs_meta::url::MetaUrl;
 use juicefs_meta::{Format, engines, mirror};
@@ -46,9 +47,7 @@ pub(super) async fn run(command: MirrorCommand, environment: &Environment) -> an
                 Ok(engine) => Ok(&**engine),
                 Err(error) => Err(juicefs_meta::Error::Unavailable(error.to_string())),
             };
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-            let status = status(source, &*target, now_ms).await?;
+            let status = status(source, &*target, Time::now().unix_ms()).await?;
             say(&serde_json::to_string_pretty(&status).context("status")?);
         }
         MirrorCommand::Check(args) => compare(&args, environment).await?,

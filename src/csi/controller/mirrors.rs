@@ -2,9 +2,9 @@
 //! the mirror's own side record, not any object of Kubernetes.
 
 use juicefs_k8s::labels;
+use juicefs_meta::Time;
 use juicefs_meta::mirror::MirrorRecord;
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::Status;
 
 use super::{Volume, is_reader};
@@ -52,7 +52,7 @@ pub(crate) fn needs_path(mirror: &MirrorRecord) -> Status {
 pub(crate) async fn find(volume: &Volume, mirror: &MirrorRecord, path: &str) -> Result<(), Status> {
     match volume.find(path).await? {
         Some(_) => Ok(()),
-        None => Err(Status::not_found(missing(mirror, path, now_ms()))),
+        None => Err(Status::not_found(missing(mirror, path, Time::now().unix_ms()))),
     }
 }
 
@@ -73,11 +73,6 @@ fn missing(mirror: &MirrorRecord, path: &str, now_ms: i64) -> String {
         "directory {path} is not in mirror {name} ({position}): make it at the source, and this goes on by itself \
          when it has arrived"
     )
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Meta {
 
     /// A line for what is no transaction of operations; `None` on a volume without a log.
     fn line_outside(&self, entry: &Entry<'_>) -> Option<(LogLine, u64)> {
-        self.keeps_change_log().then(|| self.numbered(head(crate::txn::now(), entry), None))
+        self.keeps_change_log().then(|| self.numbered(head(Time::now(), entry), None))
     }
 
     /// Takes numbers of a sequence from the volume.

@@ -9,7 +9,7 @@ use super::parse::time_of;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::Job;
-use crate::txn::now;
+use crate::types::Time;
 
 const PERIOD: Duration = Duration::from_secs(300);
 /// Lets one client win the turn.
@@ -22,7 +22,7 @@ impl Meta {
         if self.read_only_reason().is_some() || !self.keeps_change_log() {
             return Ok(());
         }
-        if self.claim(Job::CleanChangeLog, now().sec, GAP_SEC).await? {
+        if self.claim(Job::CleanChangeLog, Time::now().sec, GAP_SEC).await? {
             self.trim_change_log().await?;
         }
         Ok(())
@@ -46,7 +46,7 @@ impl Meta {
             upto = upto.max(last.saturating_sub(lines_max));
         }
         if age > 0 {
-            upto = self.last_older_than(now().sec - age, upto).await?;
+            upto = self.last_older_than(Time::now().sec - age, upto).await?;
         }
         if upto < first {
             return Ok(0);

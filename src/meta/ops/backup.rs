@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Hold};
 use crate::txn::{Operation, Txn, XattrOf};
-use crate::types::Ino;
+use crate::types::{Ino, Time};
 
 const LAST_BACKUP: &[u8] = b"lastBackup";
 
@@ -24,7 +24,7 @@ impl Meta {
         self.check_writable()?;
         let (last,) = self.peek((XattrOf(Ino::ROOT, &Bytes::from_static(LAST_BACKUP), Hold::Peek),)).await?;
         // Most clients lose most claims: look before holding anything.
-        if !is_due(last.as_deref(), crate::txn::now().sec, interval) {
+        if !is_due(last.as_deref(), Time::now().sec, interval) {
             return Ok(false);
         }
         self.transact(&ClaimBackup { interval }).await

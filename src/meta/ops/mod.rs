@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::meta::Meta;
 use crate::rules::Touch;
 use crate::txn::{Operation, Txn};
-use crate::types::{Attr, Ino, Name};
+use crate::types::{Attr, Ino, Name, Time};
 
 /// The trash root's name under the volume's root; it is not an entry.
 const TRASH_NAME: &[u8] = b".trash";
@@ -71,7 +71,7 @@ impl Meta {
     ) -> Result<O::Output> {
         let mut tries = 0;
         loop {
-            let trash = self.trash_for(parent, crate::txn::now()).await?;
+            let trash = self.trash_for(parent, Time::now()).await?;
             let answer = self.transact(&operation(trash)).await;
             tries += 1;
             match answer {

@@ -24,8 +24,8 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::meta::{Meta, foreign_records};
 use crate::port::{Change, Get, Got, Hold, Item, Scan, Sequence, SessionRow};
-use crate::txn::{NodeOf, Operation, Txn, now};
-use crate::types::Ino;
+use crate::txn::{NodeOf, Operation, Txn};
+use crate::types::{Ino, Time};
 use beats::{Beats, flush_each_second};
 pub use info::SessionInfo;
 
@@ -61,7 +61,7 @@ impl Pulse {
     }
 
     fn expires_at(&self) -> i64 {
-        now().sec + i64::try_from(self.expiry.as_secs()).unwrap_or(i64::MAX / 2)
+        Time::now().sec + i64::try_from(self.expiry.as_secs()).unwrap_or(i64::MAX / 2)
     }
 }
 

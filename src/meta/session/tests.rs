@@ -12,8 +12,7 @@ use super::Pulse;
 use crate::engines::sql::sqlite::SqliteEngine;
 use crate::port::{Change, Engine, Get, Got, Item, NewVolume, Scan};
 use crate::request::{MetaOptions, NewNode, OpenFlags};
-use crate::txn::now;
-use crate::types::{Attr, Caller, DirStat, Ino, Kind, Name, Slice, SliceId};
+use crate::types::{Attr, Caller, DirStat, Ino, Kind, Name, Slice, SliceId, Time};
 use crate::{Format, Meta};
 
 const BEAT: Duration = Duration::from_millis(20);
@@ -30,7 +29,8 @@ impl Volume {
             dir: tempfile::tempdir().expect("a directory"),
             format: Format { trash_days: 0, ..Format::new("vol") },
         };
-        let root = Attr { parent: Ino::ROOT, ..Attr::new(Kind::Directory, 0o777, 0, 0, Ino::ROOT, now()) };
+        let root =
+            Attr { parent: Ino::ROOT, ..Attr::new(Kind::Directory, 0o777, 0, 0, Ino::ROOT, Time::now()) };
         let new = NewVolume { setting: volume.format.to_text(), root, trash: None };
         volume.engine().await.create_volume(&new).await.expect("made");
         volume
@@ -84,7 +84,7 @@ async fn file_with_data(meta: &Meta, text: &str) -> (Ino, SliceId) {
             meta.new_slice_id().await.expect("a slice");
             meta.new_slice_id().await.expect("a slice");
         }
-        meta.write_slice(ino, indx, slice, now()).await.expect("written");
+        meta.write_slice(ino, indx, slice, Time::now()).await.expect("written");
     }
     (ino, id)
 }
@@ -240,7 +240,7 @@ async fn what_a_crash_left_goes_with_the_first_client() {
     volume.execute(&format!(
         "BEGIN; DELETE FROM jfs_edge; DELETE FROM jfs_node WHERE inode = {ino};
          INSERT INTO jfs_delfile VALUES ({ino}, 134217828, {}); COMMIT",
-        now().sec
+        Time::now().sec
     ));
     let meta = volume.client(MetaOptions::default()).await;
     let freed = collect_freed(&meta);
@@ -329,7 +329,7 @@ async fn the_trash_is_emptied_of_what_is_past_its_days() {
     let volume = Volume::new().await;
     let engine = volume.engine().await;
     let with_trash = Format { trash_days: 1, ..volume.format.clone() };
-    let trash = Attr { parent: Ino::ROOT, ..Attr::new(Kind::Directory, 0o555, 0, 0, Ino::ROOT, now()) };
+    let trash = Attr { parent: Ino::ROOT, ..Attr::new(Kind::Directory, 0o555, 0, 0, Ino::ROOT, Time::now()) };
     engine.update_setting(&with_trash.to_text(), Some(trash), false).await.expect("updates");
     let meta = volume.client(MetaOptions::default()).await;
     let freed = collect_freed(&meta);
@@ -340,10 +340,10 @@ async fn the_trash_is_emptied_of_what_is_past_its_days() {
     meta.close_file(ino).await.expect("closed");
     meta.unlink(&caller, Ino::ROOT, &name("f")).await.expect("unlinked");
     meta.rmdir(&caller, Ino::ROOT, &name("d")).await.expect("removed");
-    assert_eq!(meta.empty_trash(meta.trash_edge(now().sec)).await.expect("looks"), 0);
+    assert_eq!(meta.empty_trash(meta.trash_edge(Time::now().sec)).await.expect("looks"), 0);
     assert!(meta.getattr(ino).await.is_ok());
     // Two days pass.
-    assert_eq!(meta.empty_trash(meta.trash_edge(now().sec + 2 * 86_400)).await.expect("empties"), 2);
+    assert_eq!(meta.empty_trash(meta.trash_edge(Time::now().sec + 2 * 86_400)).await.expect("empties"), 2);
     assert!(meta.getattr(ino).await.is_err());
     assert_eq!(scan(&meta, Scan::Entries { parent: Ino::TRASH }).await, []);
     eventually("the end of its data", async || scan(&meta, Scan::DeletedFiles).await.is_empty()).await;
@@ -399,7 +399,7 @@ fn a_busy_client_keeps_its_session_on_sqlite() {
 #[test]
 fn a_busy_client_keeps_its_session_on_redis() {
     let server = crate::engines::redis::server::Server::start();
-    let root = Attr { parent: Ino::ROOT, ..Attr::new(Kind::Directory, 0o777, 0, 0, Ino::ROOT, now()) };
+    let root = Attr { parent: Ino::ROOT, ..Attr::new(Kind::Directory, 0o777, 0, 0, Ino::ROOT, Time::now()) };
     let new = NewVolume { setting: Format::new("vol").to_text(), root, trash: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async { server.engine().await.create_volume(&new).await.expect("made") });

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use juicefs_base::Errno;
@@ -238,7 +238,7 @@ impl Meta {
             meta: self,
             attempt: self.engine.begin(number).await?,
             changes: Vec::with_capacity(8),
-            now: now(),
+            now: Time::now(),
             after: After::default(),
             removal: None,
             logs: self.keeps_change_log(),
@@ -441,13 +441,6 @@ impl Drop for Doubt<'_> {
             self.meta.doubt_quotas();
         }
     }
-}
-
-/// The system clock.
-#[must_use]
-pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time { sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nsec: since.subsec_nanos() }
 }
 
 /// The value of a row that must be there.

@@ -2,9 +2,9 @@
 //! to. Each step may be broken off and done again, also by others at the same time.
 
 use futures::{StreamExt, TryStreamExt};
+use juicefs_meta::Time;
 use juicefs_meta::port::{Item, Scan};
 use juicefs_meta::{Damage, Ino, plan_compaction};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{GcReport, GcRequest};
 use crate::error::{Error, Result};
@@ -21,9 +21,7 @@ pub(super) async fn make(
     progress: &dyn Progress,
 ) -> Result<()> {
     let meta = &opened.meta;
-    let now_sec = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let now_sec = Time::now().sec;
     if request.delete {
         let edge = meta.delayed_edge(now_sec);
         progress.begin("trash", None);

@@ -8,7 +8,7 @@ use super::Volume;
 use crate::meta::Meta;
 use crate::port::{Item, Scan};
 use crate::rules::{Compaction, plan_compaction};
-use crate::types::{Ino, Slice, SliceId};
+use crate::types::{Ino, Slice, SliceId, Time};
 use futures::TryStreamExt;
 
 fn freed(meta: &Meta) -> Arc<Mutex<Vec<(SliceId, u32)>>> {
@@ -59,7 +59,7 @@ async fn with_trash_it_is_kept_for_as_many_days() {
     let id = volume.meta.new_slice_id().await.unwrap();
     assert!(volume.meta.replace_slices(file, 0, &plan, id).await.unwrap());
     let pairs: Vec<_> = plan.read.iter().map(|slice| (slice.id, slice.size)).collect();
-    let now = crate::txn::now().sec;
+    let now = Time::now().sec;
     let kept = delayed(&volume).await;
     assert!(
         matches!(&kept[..], [Item::DelayedSlices { id: by, deleted_at, slices }]

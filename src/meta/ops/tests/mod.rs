@@ -102,7 +102,7 @@ impl Volume {
         let id = self.meta.new_slice_id().await?;
         let (indx, pos, _) = crate::overlay::parts(off, off + u64::from(len)).next().unwrap();
         let slice = Slice { pos, id, size: len, off: 0, len };
-        Ok(self.meta.write_slice(ino, indx, slice, crate::txn::now()).await?.attr)
+        Ok(self.meta.write_slice(ino, indx, slice, Time::now()).await?.attr)
     }
 
     /// The name of the hourly directory's one entry that ends so.

@@ -9,7 +9,7 @@ use super::{Volume, mount, name, root};
 use crate::engines::redis::server::Server;
 use crate::meta::Meta;
 use crate::request::{NewNode, RenameFlags};
-use crate::types::{Ino, Slice};
+use crate::types::{Ino, Slice, Time};
 
 const TASKS: u64 = 16;
 const WRITES: u32 = 3;
@@ -29,7 +29,7 @@ async fn work(meta: Arc<Meta>, parent: Ino, task: u64, calls: Arc<AtomicU64>, st
         for nth in 0..WRITES {
             let id = meta.new_slice_id().await.expect("a slice id");
             let slice = Slice { pos: nth * 1000, id, size: 1000, off: 0, len: 1000 };
-            let done = meta.write_slice(ino, 0, slice, crate::txn::now()).await;
+            let done = meta.write_slice(ino, 0, slice, Time::now()).await;
             assert_eq!(done.unwrap_or_else(|error| panic!("{}: {error}", told("write"))).slices, nth + 1);
         }
         meta.rename(&caller, parent, &first, parent, &second, RenameFlags::NOREPLACE)

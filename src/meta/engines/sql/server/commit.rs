@@ -5,12 +5,13 @@
 //! that transaction had happened. A marker that was in such a dispute is not used again.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::driver::{Command, Driver, Failure, Mode, Refusal, Table, number};
 use super::pool::{Lease, Marker, Pool};
 use crate::engines::sql::statement::statement;
 use crate::error::{Error, Result};
+use crate::types::Time;
 
 /// Beyond every number that a slot counts to.
 const FENCE: i64 = 1 << 48;
@@ -76,7 +77,7 @@ impl<D: Driver> Commits<D> {
         all.push(Command::one(statement!(
             "UPDATE jfs_rs_marker SET seq = ?1, used = ?2 WHERE name = ?3 AND seq = ?4",
             next,
-            now_sec(),
+            Time::now().sec,
             &marker.name[..],
             marker.sequence
         )));
@@ -163,11 +164,11 @@ impl<D: Driver> Commits<D> {
             Command::any(statement!(
                 "INSERT INTO jfs_rs_marker (name, seq, used) VALUES (?1, 0, ?2)",
                 &name[..],
-                now_sec()
+                Time::now().sec
             )),
             Command::any(statement!(
                 "DELETE FROM jfs_rs_marker WHERE used > 0 AND used < ?1",
-                now_sec() - MARKER_SECONDS
+                Time::now().sec - MARKER_SECONDS
             )),
         ];
         for _ in 0..2 {
@@ -249,9 +250,4 @@ pub(super) fn failed(failure: Failure) -> Error {
         Failure::Lost(why) => Error::InDoubt(why),
         other => other.plain(),
     }
-}
-
-fn now_sec() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
