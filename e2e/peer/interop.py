@@ -49,7 +49,7 @@ def scenario(name, volume, seconds, seed, truth):
     volume.judge(f"{name} after the peer")
     if seconds:
         both_at_once(volume, name, seconds, seed)
-        volume.judge(f"{name} at the end", lambda finding: known.is_beyond_repair(finding) or volume.is_miscounted and finding.startswith("used-"))
+        volume.judge(f"{name} at the end", lambda finding: known.is_beyond_repair(finding) or volume.is_beyond_repair(finding))
 
 
 def made(folder, engine, servers, trash_days, formatter, options):

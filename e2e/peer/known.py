@@ -13,6 +13,8 @@ lets two peers storm one volume.
   links     another length of a file with several names is counted in the directories that it is in a moment later
             (control)
   sustained SQLite, trash off: unlinking a file that is open leaves it in the volume's usage (control, one mount too)
+  stale     database servers: a rename goes on with the node as it was read before the lock. A length that was written
+            meanwhile moves as it was; a file that got a second name meanwhile is said to lie in one directory (control)
   truncated what another client truncated is opened at its former length while the peer's attributes of it are cached
             (rare; seen with two peers that take turns)
 """
@@ -25,9 +27,9 @@ ATTR_CACHE_SECONDS = 1
 PEER_TRIES = 2
 
 
-# Where two of the peer miscount directories and the whole, with nothing but names and data, as its sessions are in
-# repeatable read there. What only we touched is right.
-MISCOUNTED = ("mysql",)
+# Where two of the peer miscount directories and the whole with nothing but names and data ("stale"). What only we
+# touched is right.
+MISCOUNTED = ("mysql", "postgres")
 
 
 def is_beyond_repair(finding):

@@ -110,7 +110,7 @@ def strict(volume, name, seconds, seed):
         findings = named(findings, where)
         volume.umount(where)
     if volume.is_miscounted:
-        findings = [finding for finding in findings if "(ours" in finding or not judges.is_excused(finding)]
+        findings = [finding for finding in findings if "(ours" in finding or not judges.is_excused(finding, True)]
     check(f"{name}: after a strict storm no record is wrong", findings)
     fresh_mounts_agree(volume, f"{name} after a strict storm", ["names", "data", "ours"])
 
@@ -122,7 +122,7 @@ def wild(volume, name, seconds, seed, kinds=(OURS, PEER)):
     storm(volume, f"{name}: a wild storm", seconds, seed, [(where, "wild", *player[binary]) for where, binary in list(zip(mounts, kinds)) * 2])
     volume.umount(*mounts)
     findings = volume.audit()
-    check(f"{name}: after a wild storm nothing is wrong that the peer alone does right", [finding for finding in findings if not judges.is_excused(finding)][:20])
+    check(f"{name}: after a wild storm nothing is wrong that the peer alone does right", [finding for finding in findings if not judges.is_excused(finding, volume.is_miscounted)][:20])
     return findings
 
 
@@ -130,7 +130,7 @@ def both_at_once(volume, name, seconds, seed):
     strict(volume, name, seconds, seed)
     if volume.is_miscounted:
         volume.repair(f"{name} after a strict storm")
-    volume.judge(f"{name} after a strict storm", lambda finding: volume.is_miscounted and finding.startswith("used-"))
+    volume.judge(f"{name} after a strict storm", volume.is_beyond_repair)
     wild(volume, name, seconds, seed)
     fresh_mounts_agree(volume, f"{name} after a wild storm", ["wild"])
     volume.repair(f"{name} after a wild storm")

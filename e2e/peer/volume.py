@@ -67,6 +67,10 @@ class Volume:
         code, text = run(PEER, "fsck", self.meta, "--path", "/", "--recursive", "--repair", "--sync-dir-stat")
         check(f"{name}: the peer's fsck repairs statistics", code and text[-800:])
 
+    def is_beyond_repair(self, finding):
+        """Where the peer miscounts, its repair leaves what is used by the whole and where a file lies."""
+        return self.is_miscounted and finding.startswith(("used-", "parent: "))
+
     def judge(self, name, excused=lambda finding: False):
         code, text = run(PEER, "fsck", self.meta)
         check(f"{name}: the peer's fsck of data", code and text[-800:])

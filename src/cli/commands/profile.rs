@@ -172,7 +172,8 @@ impl Tally {
             "Operation", "Count", "Average(us)", "Total(us)", "Percent(%)"
         );
         for (micros, name, count) in rows {
-            let average = (micros as f64 / count as f64).round();
+            // Half of a microsecond goes to the even one, as in the peer.
+            let average = (micros as f64 / count as f64).round_ties_even();
             let percent = if seconds > 0.0 { micros as f64 / (seconds * 1e4) } else { 0.0 };
             text += &format!("{name:<14}{count:>11}{average:>16}{micros:>19}{percent:>15.1}\n");
         }
