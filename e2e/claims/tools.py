@@ -1,6 +1,6 @@
 """`info`, `summary`, `compact` and `rmr` of either client on mounts of either: the same words, the same effect, and nothing
 for who may not."""
-import errno, json, os, re, struct, subprocess
+import errno, fcntl, json, os, re, struct, subprocess
 from compaction import fragments, records
 from volume import ENGINES, OURS, PEER, run, until, write
 
@@ -42,6 +42,29 @@ def the_same_words(volume):
         assert wanted[0] == 0 and len(wanted[1]) > 4, wanted
         for (who, mount), got in said.items():
             assert got == wanted, f"{words} by {'us' if who == OURS else 'the peer'} on {'our' if mount == ours else 'its'} mount: {got[1]}\ninstead of {wanted[1]}"
+    volume.umount(theirs), volume.umount(ours)
+
+
+def locks_are_shown(volume):
+    """Locks of both clients' mounts, by either's tool on either's mount."""
+    ours, theirs = volume.mount(OURS), volume.mount(PEER)
+    write(f"{ours}/f", b"x" * 1000)
+    until("the other mount has it", lambda: os.path.exists(f"{theirs}/f"))
+    held = [os.open(f"{mount}/f", os.O_RDWR) for mount in (ours, theirs)]
+    for number, fd in enumerate(held):
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        fcntl.lockf(fd, fcntl.LOCK_EX, 10, 100 * number), fcntl.lockf(fd, fcntl.LOCK_SH, 0, 1000)
+    said = {(who, mount): at(mount, who, "info", "f") for who in (OURS, PEER) for mount in (ours, theirs)}
+    code, wanted = said[PEER, theirs]
+    # Holders come in any order.
+    by_line = lambda text: sorted(text.splitlines())
+    assert code == 0 and wanted.count("| W |") + wanted.count("|    W |") == 2 and wanted.count("|    R |") == 4, wanted
+    for by, (code, text) in said.items():
+        assert code == 0 and by_line(text) == by_line(wanted), f"{by}: {text}\ninstead of {wanted}"
+    for fd in held:
+        os.close(fd)
+    code, text = at(ours, OURS, "info", "f")
+    assert code == 0 and "locks" not in text, text
     volume.umount(theirs), volume.umount(ours)
 
 
@@ -145,6 +168,8 @@ def claims(world):
     for engine in ENGINES:
         volume = world.volume(engine, "--trash-days", "0", store="file")
         yield f"{engine}: tools of either say the same of mounts of either", lambda v=volume: the_same_words(v)
+        volume = world.volume(engine, store="file")
+        yield f"{engine}: info of either shows locks of both", lambda v=volume: locks_are_shown(v)
         volume = world.volume(engine, "--trash-days", "1", store="file")
         yield f"{engine}: tools of either do the same on mounts of either", lambda v=volume: the_same_effect(v)
     volume = world.volume("sqlite", store="file")

@@ -158,6 +158,24 @@ fn info_text(document: &Value) -> String {
         let head = ["chunkIndex", "objectName", "size", "offset", "length", "pos"];
         lines.push(table(&head, 0, &rows).trim_end().to_owned());
     }
+    let list = |field: &str| document[field].as_array().filter(|rows| !rows.is_empty());
+    if let Some(locks) = list("FLocks") {
+        let rows: Vec<_> = locks.iter().map(|row| cells(row, &["Sid", "Owner", "Type"])).collect();
+        lines.push(" flocks:".to_owned());
+        lines.push(table(&["Sid", "Owner", "Type"], 1, &rows).trim_end().to_owned());
+    }
+    if let Some(locks) = list("PLocks") {
+        let head = ["Sid", "Owner", "Type", "Pid", "Start", "End"];
+        let row = |lock: &Value| {
+            let mut row = cells(lock, &head);
+            // `F_RDLCK` is 0.
+            row[2] = if number(&lock["Type"]) == 0 { "R" } else { "W" }.to_owned();
+            row
+        };
+        let rows: Vec<_> = locks.iter().map(row).collect();
+        lines.push(" plocks:".to_owned());
+        lines.push(table(&head, 1, &rows).trim_end().to_owned());
+    }
     lines.join("\n")
 }
 

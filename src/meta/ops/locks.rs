@@ -48,6 +48,9 @@ impl Asked {
     }
 }
 
+/// BSD locks of a file, and its POSIX locks by holder.
+pub type FileLocks = (Vec<(Holder, LockKind)>, Vec<(Holder, Vec<RangeLock>)>);
+
 impl Meta {
     /// Takes, changes or gives up the BSD lock of `owner` on a file.
     ///
@@ -75,6 +78,15 @@ impl Meta {
         patience: Patience,
     ) -> Result<()> {
         self.lock(self.stored(ino), owner, Asked::Range(asked.checked()?), patience).await
+    }
+
+    /// All locks of a file, of every client: BSD locks, then those of each holder of POSIX locks.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn locks_of(&self, ino: Ino) -> Result<FileLocks> {
+        let ino = self.stored(ino);
+        self.peek((FlocksOf(ino), RangeLocksOf(ino))).await
     }
 
     /// The first lock that would keep `owner` from getting `asked`. Its process is 0 when it runs elsewhere.

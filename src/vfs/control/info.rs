@@ -5,7 +5,7 @@ use crate::error::Result;
 use juicefs_meta::overlay;
 use juicefs_meta::tree::{Summary, TreeProgress, TreeSummary};
 use juicefs_meta::types::CHUNK_BYTES;
-use juicefs_meta::{Attr, Caller, Ino, Kind, Slice};
+use juicefs_meta::{Attr, Caller, Holder, Ino, Kind, LockKind, RangeLock, Slice};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,6 +27,28 @@ struct ObjectLine {
     size: u32,
     off: u32,
     len: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct FlockLine {
+    sid: u64,
+    owner: u64,
+    #[serde(rename = "Type")]
+    kind: char,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RangeLockLine {
+    sid: u64,
+    owner: u64,
+    /// `F_RDLCK` or `F_WRLCK`.
+    #[serde(rename = "Type")]
+    kind: i32,
+    pid: u32,
+    start: u64,
+    end: u64,
 }
 
 /// The document of a node that can't be shown.
@@ -57,14 +79,31 @@ impl Core {
                 objects = json!(self.object_lines(ino, &attr).await?);
             }
         }
+        let (flocks, range_locks) =
+            if attr.kind == Kind::File { self.lock_lines(ino).await? } else { Default::default() };
         // The peer asks the store for the class of the first object, which ours does not tell.
         let class =
             if objects.as_array().is_some_and(|objects| !objects.is_empty()) { "actual()" } else { "" };
         Ok(json!({
             "Ino": ino.0, "Failed": false, "Reason": "", "Summary": sums(&sum),
-            "Paths": self.meta.paths(ino).await?, "Chunks": chunks, "Objects": objects, "PLocks": [], "FLocks": [],
-            "Tier": { "ID": attr.tier, "StorageClass": class, "Tag": "" }, "RestoreStatus": "",
+            "Paths": self.meta.paths(ino).await?, "Chunks": chunks, "Objects": objects, "PLocks": range_locks,
+            "FLocks": flocks, "Tier": { "ID": attr.tier, "StorageClass": class, "Tag": "" }, "RestoreStatus": "",
         }))
+    }
+
+    async fn lock_lines(&self, ino: Ino) -> Result<(Vec<FlockLine>, Vec<RangeLockLine>)> {
+        let (flocks, range_locks) = self.meta.locks_of(ino).await?;
+        let flock = |(Holder { sid, owner }, kind): (Holder, LockKind)| {
+            let kind = if kind == LockKind::Shared { 'R' } else { 'W' };
+            FlockLine { sid, owner, kind }
+        };
+        let lines = |(Holder { sid, owner }, locks): (Holder, Vec<RangeLock>)| {
+            locks.into_iter().map(move |RangeLock { kind, pid, start, end }| {
+                let kind = if kind == LockKind::Shared { libc::F_RDLCK } else { libc::F_WRLCK };
+                RangeLockLine { sid, owner, kind, pid, start, end }
+            })
+        };
+        Ok((flocks.into_iter().map(flock).collect(), range_locks.into_iter().flat_map(lines).collect()))
     }
 
     /// What is visible of each chunk, holes too.
