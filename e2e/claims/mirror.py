@@ -135,7 +135,74 @@ def refused(mirror, near):
     assert not mirror.at.sessions(), "a mirror's mount writes no session"
 
 
+def rewritten(world, volume):
+    """A dump is loaded over the source, and its log comes to the mirror's version again with other lines."""
+    where = volume.mount(OURS)
+    for name in "abc":
+        os.mkdir(f"{where}/{name}")
+    storm(1, where, 60)
+    volume.umount(where)
+    document = f"{volume.folder}/dump.json"
+    run(OURS, "dump", volume.meta, document, check=True)
+    mirror = Mirror(world, volume, "redis")
+    mirror.create()
+    where = volume.mount(OURS)
+    storm(2, where, 60)
+    mirror.follow()
+    try:
+        until(f"the mirror follows: {mirror.tail()}", mirror.caught_up, 30)
+        mirror.kill()
+        before = mirror.status()["Version"]
+        volume.umount(where)
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.exists(f"{volume.folder}/meta.db{suffix}"):
+                os.unlink(f"{volume.folder}/meta.db{suffix}")
+        run(OURS, "load", volume.meta, document, check=True)
+        run(OURS, "config", volume.meta, "--changelog", "--yes", check=True)
+        where = volume.mount(OURS)
+        number = 0
+        while mirror.status()["SourceVersion"] <= before + 20:
+            write(f"{where}/new{number}", b"another history", sync=False)
+            number += 1
+        mirror.follow()
+        until(f"the mirror has caught up: {mirror.tail()}", mirror.caught_up, 30)
+        run(OURS, "mirror", "check", mirror.at.meta, check=True)
+        assert "history is another one" in mirror.tail(), mirror.tail()
+        volume.umount(where)
+    finally:
+        mirror.kill()
+
+
+def silent(world, volume):
+    """The change log is off for a while: everything is compared when it is on again."""
+    mirror = Mirror(world, volume, "sqlite")
+    mirror.create()
+    where = volume.mount(OURS, "--heartbeat", "1")
+    write(f"{where}/told", b"told")
+    mirror.follow()
+    try:
+        until(f"the mirror follows: {mirror.tail()}", mirror.caught_up, 30)
+        run(OURS, "config", volume.meta, "--changelog=false", "--yes", check=True)
+        until("the follower says so", lambda: "keeps no change log" in mirror.tail())
+        version = mirror.status()["SourceVersion"]
+
+        def untold():
+            write(f"{where}/untold", os.urandom(100))
+            was, untold.last = untold.last, mirror.status()["SourceVersion"]
+            return untold.last == was
+        untold.last = version - 1
+        until("a write is not told", untold)
+        run(OURS, "config", volume.meta, "--changelog", "--yes", check=True)
+        until(f"the mirror has caught up: {mirror.tail()}", lambda: "copying the whole volume" in mirror.tail() and mirror.caught_up(), 40)
+        run(OURS, "mirror", "check", mirror.at.meta, check=True)
+        volume.umount(where)
+    finally:
+        mirror.kill()
+
+
 def claims(world):
+    yield "a mirror notices another history of its source", lambda v=world.volume("sqlite", store="file"): rewritten(world, v)
+    yield "what was written while the change log was off is found", lambda v=world.volume("sqlite", store="file"): silent(world, v)
     for source, engine in (("sqlite", "sqlite"), ("redis", "sqlite"), ("redis", "redis")):
         volume = world.volume(source, store="file")
         yield f"{source} to {engine}: a mirror follows, also killed", lambda v=volume, e=engine: followed(world, v, e)

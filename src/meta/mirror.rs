@@ -108,6 +108,12 @@ pub struct MirrorRecord {
     pub cursor: u64,
     /// When the source wrote the line at the cursor; unix milliseconds, 0 before the first.
     pub cursor_ms: i64,
+    /// What tells the source's line at the cursor from one of another history under the same version.
+    #[serde(default)]
+    pub cursor_mark: String,
+    /// The source was seen to keep no change log: when it does again, everything is compared.
+    #[serde(default)]
+    pub has_gap: bool,
     /// Records of version 1 know the source's bucket only.
     #[serde(default)]
     pub bucket: BucketMode,

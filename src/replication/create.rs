@@ -116,6 +116,8 @@ fn begun(format: &Format, new: &NewMirror, bucket: BucketMode) -> Result<MirrorR
         state: State::Copying,
         cursor: 0,
         cursor_ms: 0,
+        cursor_mark: String::new(),
+        has_gap: false,
         bucket,
         has_own_source_key: false,
     })

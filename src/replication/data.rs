@@ -57,8 +57,7 @@ pub struct DataRecord {
 pub(crate) async fn read(mirror: &dyn Engine) -> Result<DataRecord> {
     let got = mirror.read(&[Get::Side { name: DATA_SIDE.to_owned() }]).await?;
     match got.into_iter().next() {
-        // What can't be read is begun anew.
-        Some(Got::Bytes(Some(value))) => Ok(serde_json::from_slice(&value).unwrap_or_default()),
+        Some(Got::Bytes(Some(value))) => Ok(parse(&value)),
         _ => Ok(DataRecord::default()),
     }
 }
@@ -82,6 +81,9 @@ pub(crate) struct DataFollower {
     reported: (u64, u64),
     reported_at: Instant,
     is_fresh: bool,
+    /// The record's cursor and whether it was whole, as this process read or wrote it last: somebody who began anew is not
+    /// overwritten.
+    known: (u64, bool),
 }
 
 impl DataFollower {
@@ -96,6 +98,7 @@ impl DataFollower {
             reported: (0, 0),
             reported_at: now,
             is_fresh: true,
+            known: (0, false),
         }
     }
 
@@ -128,7 +131,7 @@ impl DataFollower {
         if record.state == State::Copying && record.bucket != BucketMode::DataFirst {
             return Ok(false);
         }
-        let mut data = read(&*self.mirror).await?;
+        let mut data = self.read().await?;
         // What an earlier process found to lack is not known any more.
         if std::mem::take(&mut self.is_fresh) && data.lacking_slices > 0 {
             data.is_whole = false;
@@ -170,6 +173,12 @@ impl DataFollower {
         Ok(true)
     }
 
+    async fn read(&mut self) -> Result<DataRecord> {
+        let data = read(&*self.mirror).await?;
+        self.known = (data.cursor, data.is_whole);
+        Ok(data)
+    }
+
     async fn record(&self) -> Result<Option<MirrorRecord>> {
         let got = self.mirror.read(&[Get::Side { name: SIDE.to_owned() }]).await?;
         Ok(match got.into_iter().next() {
@@ -182,7 +191,7 @@ impl DataFollower {
 
     /// Every slice that the mirror's rows name; `cursor` is a version that they have all of.
     pub(crate) async fn bring_all(&mut self, cursor: u64) -> Result<()> {
-        let mut data = read(&*self.mirror).await?;
+        let mut data = self.read().await?;
         let (mut blocks, mut bytes) = (0_u64, 0_u64);
         let mut chunks = self.mirror.scan(Scan::Chunks { ino: None });
         while let Some(item) = chunks.try_next().await? {
@@ -251,7 +260,7 @@ impl DataFollower {
                     let mut seen = data.clone();
                     seen.copied_blocks += now.0 - self.reported.0;
                     seen.copied_bytes += now.1 - self.reported.1;
-                    put(&*self.mirror, &seen).await?;
+                    put(&*self.mirror, &seen, self.known).await?;
                 }
             }
         };
@@ -293,24 +302,32 @@ impl DataFollower {
         data.v = 1;
         data.copied_blocks += now.0 - self.reported.0;
         data.copied_bytes += now.1 - self.reported.1;
-        put(&*self.mirror, &data).await?;
+        put(&*self.mirror, &data, self.known).await?;
+        self.known = (data.cursor, data.is_whole);
         self.reported = now;
         self.reported_at = Instant::now();
         Ok(data)
     }
 }
 
-/// As long as the mirror is one.
-async fn put(mirror: &dyn Engine, data: &DataRecord) -> Result<()> {
+/// As long as the mirror is one, and the record what is `known` of it.
+async fn put(mirror: &dyn Engine, data: &DataRecord, known: (u64, bool)) -> Result<()> {
     let mut attempt = mirror.begin(0).await?;
-    let got = attempt.read(&[Get::Side { name: SIDE.to_owned() }]).await?;
-    match &got[..] {
-        [Got::Bytes(Some(value))] if MirrorRecord::parse(value)?.state.is_followed() => {}
-        _ => return Err(Error::Overtaken),
+    let names = [SIDE, DATA_SIDE].map(|name| Get::Side { name: name.to_owned() });
+    let got = attempt.read(&names).await?;
+    let [Got::Bytes(Some(record)), Got::Bytes(stored)] = &got[..] else { return Err(Error::Overtaken) };
+    let stored = stored.as_ref().map(|value| parse(value)).unwrap_or_default();
+    if !MirrorRecord::parse(record)?.state.is_followed() || (stored.cursor, stored.is_whole) != known {
+        return Err(Error::Overtaken);
     }
     let value = Bytes::from(serde_json::to_vec(data).unwrap_or_default());
     attempt.commit(&[Change::PutSide { name: DATA_SIDE.to_owned(), value }]).await?;
     Ok(())
+}
+
+/// What can't be read is begun anew.
+fn parse(value: &[u8]) -> DataRecord {
+    serde_json::from_slice(value).unwrap_or_default()
 }
 
 fn slices_of(item: Item) -> impl Iterator<Item = Wanted> {

@@ -16,6 +16,7 @@ use crate::blocks::BlockCopier;
 use crate::data::{self, DataFollower};
 use crate::dirty::Dirty;
 use crate::error::{Error, Result};
+use crate::heartbeats;
 use crate::reconcile::{self, copy_subtree};
 
 /// Lines that one batch may hold; more of them are a backlog.
@@ -133,20 +134,32 @@ impl Follower {
             State::CatchingUp | State::Following => {}
         }
         self.look_at_setting(&record).await?;
-        let questions = |lines: &[(u64, Bytes)]| Dirty::of(lines).questions();
-        let followed = self.source.follow(record.cursor, LINES_MAX, &questions).await?;
-        let page = followed.page;
-        if page.first > record.cursor.saturating_add(1) || page.last < record.cursor {
+        let cursor = record.cursor;
+        let new =
+            |lines: &[(u64, Bytes)]| lines.iter().skip_while(|line| line.0 <= cursor).cloned().collect();
+        let questions = |lines: &[(u64, Bytes)]| -> Vec<Get> {
+            let lines: Vec<_> = new(lines);
+            Dirty::of(&lines).questions()
+        };
+        // The line at the cursor comes along: another one there is another history.
+        let after = if record.cursor_mark.is_empty() { cursor } else { cursor.saturating_sub(1) };
+        let followed = self.source.follow(after, LINES_MAX, &questions).await?;
+        let mut page = followed.page;
+        let is_other = page.lines.first().is_some_and(|(version, line)| {
+            *version == cursor && !record.cursor_mark.is_empty() && mark_of(line) != record.cursor_mark
+        });
+        if is_other || page.first > cursor.saturating_add(1) || page.last < cursor {
             tracing::warn!(
-                cursor = record.cursor,
+                cursor,
                 first = page.first,
                 last = page.last,
-                "the source does not keep what the mirror has yet to see: everything is compared"
+                is_other,
+                "the source does not keep what the mirror has yet to see, or its history is another one: everything is compared"
             );
-            let copying = MirrorRecord { state: State::Copying, ..record.clone() };
-            commit(&*self.mirror, &record, &copying, Vec::new()).await?;
+            self.begin_anew(&record).await?;
             return Ok(Turn::Applied);
         }
+        page.lines = new(&page.lines);
         let Some((version, line)) = page.lines.last() else {
             if record.state == State::CatchingUp {
                 // Nothing has happened since the rows were read.
@@ -157,8 +170,7 @@ impl Follower {
         };
         let dirty = Dirty::of(&page.lines);
         if dirty.is_unknown {
-            let copying = MirrorRecord { state: State::Copying, ..record.clone() };
-            commit(&*self.mirror, &record, &copying, Vec::new()).await?;
+            self.begin_anew(&record).await?;
             return Ok(Turn::Applied);
         }
         for ino in &dirty.subtrees {
@@ -176,9 +188,21 @@ impl Follower {
         }
         let cursor_ms =
             time_of(line).map_or(record.cursor_ms, |at| at.sec * 1000 + i64::from(at.nsec / 1_000_000));
-        let now = MirrorRecord { state, cursor: *version, cursor_ms, ..record.clone() };
+        let now =
+            MirrorRecord { state, cursor: *version, cursor_ms, cursor_mark: mark_of(line), ..record.clone() };
         self.apply(record, now, rows(&gets, answers)).await?;
         Ok(Turn::Applied)
+    }
+
+    /// Everything is compared, rows and blocks.
+    async fn begin_anew(&self, record: &MirrorRecord) -> Result<()> {
+        let copying = MirrorRecord {
+            state: State::Copying,
+            cursor_mark: String::new(),
+            has_gap: false,
+            ..record.clone()
+        };
+        commit(&*self.mirror, record, &copying, vec![data::removal()]).await
     }
 
     /// Whether the blocks that rows name are near, once they were copied as far as there are any.
@@ -219,12 +243,15 @@ impl Follower {
     async fn copy_all(&mut self, record: MirrorRecord) -> Result<Turn> {
         self.look_at_setting(&record).await?;
         let cursor = self.source.read_log(0, 0).await?.last;
+        let page = self.source.read_log(cursor.saturating_sub(1), 1).await?;
+        let at_cursor = page.lines.into_iter().find(|(version, _)| *version == cursor);
+        let cursor_mark = at_cursor.map(|(_, line)| mark_of(&line)).unwrap_or_default();
         tracing::info!(cursor, "copying the whole volume {}", record.display_name);
         let rows = reconcile::copy(&*self.source, &*self.mirror, &record).await?;
         if let Some(copier) = self.copier.clone().filter(|_| record.bucket == BucketMode::DataFirst) {
             DataFollower::new(self.source.clone(), self.mirror.clone(), copier).bring_all(cursor).await?;
         }
-        let now = MirrorRecord { state: State::CatchingUp, cursor, ..record.clone() };
+        let now = MirrorRecord { state: State::CatchingUp, cursor, cursor_mark, ..record.clone() };
         commit(&*self.mirror, &record, &now, Vec::new()).await?;
         tracing::info!(rows, "copied; following the change log from version {cursor}");
         Ok(Turn::Applied)
@@ -242,10 +269,19 @@ impl Follower {
         if source.uuid != record.source_uuid {
             return Err(Error::OtherVolume { wanted: record.source_uuid.clone(), found: source.uuid });
         }
-        if !source.change_log {
+        if !source.change_log && !record.has_gap {
             tracing::error!(
                 "the source keeps no change log any more: `juicefs config SOURCE --changelog`, then the mirror compares everything"
             );
+            let gap = MirrorRecord { has_gap: true, ..record.clone() };
+            commit(&*self.mirror, record, &gap, Vec::new()).await?;
+            return Err(Error::Overtaken);
+        }
+        if source.change_log && record.has_gap {
+            // Clients that have not heard of it yet write what no line tells.
+            heartbeats::wait_until_all_have_read(&*self.source).await?;
+            self.begin_anew(record).await?;
+            return Err(Error::Overtaken);
         }
         if source.meta_version > META_VERSION_MAX {
             // Fenced: what it says now is for its clients.
@@ -284,6 +320,13 @@ impl Follower {
         let put = Change::PutSide { name: SOURCE_SIDE.to_owned(), value: wanted.to_text().into() };
         commit(&*self.mirror, record, record, vec![put]).await
     }
+}
+
+/// When, by whom and as which of theirs a line was written: no two lines have it in common.
+fn mark_of(line: &[u8]) -> String {
+    let mut fields = line.split(|byte| *byte == b'|');
+    let (moment, who) = (fields.next().unwrap_or_default(), fields.next_back().unwrap_or_default());
+    format!("{}|{}", moment.escape_ascii(), who.escape_ascii())
 }
 
 /// `source` with the key of `known`, as it is stored there. Both are of one volume, so that one UUID opens both.
