@@ -87,7 +87,6 @@ echo "    $read in both"
 step "What is there now"
 k get filesystem,pvc,pods | shown
 kubectl --namespace juicefs-system get pods --selector app.kubernetes.io/name=juicefs-mount | shown
-k get events --field-selector reason=CapacityNotEnforced --output=jsonpath='{range .items[*]}Event: {.message}{"\n"}{end}' | shown
 
 step "Done in $((SECONDS - begun)) s. The cluster stays; try:"
 cat <<END

@@ -14,12 +14,12 @@ bound two
 pv=$(pv_of one)
 one=$(directory_of one)
 expect "the directory of a volume" "$pv" "$one"
-expect_in "what the claim's owner is told" "Warning: the capacity of 1073741824 bytes is not enforced yet" \
-    "$(told PersistentVolumeClaim one CapacityNotEnforced)"
-expect_in "what kubectl describe shows of it" CapacityNotEnforced "$(k describe pvc one)"
+expect "nobody is told that the capacity is not enforced" ""     "$(k get events --field-selector reason=CapacityNotEnforced --output=name)"
 
 step "a pod writes 200 MiB and a tree"
 running_pod writer one
+expect "the size of the file system is the claim's capacity" 1073741824 \
+    "$(in_pod writer df --block-size=1 --output=size /data | tail -1 | tr -d ' ')"
 expect "what is mounted" fuse.juicefs "$(in_pod writer awk '$2 == "/data" { print $3 }' /proc/mounts)"
 in_pod writer bash -euc '
     cd /data

@@ -79,9 +79,11 @@ impl Controller {
                     cluster: self.cluster.clone(),
                     made,
                 };
+                // Before the record: a call that breaks off here is made again, and sets it again.
+                let is_limited = volume.limit(inode, capacity).await?;
                 volume.write_record(&request.name, &record).await?;
                 volume.write_statistics().await;
-                self.tell_owner(&asked, capacity).await;
+                self.tell_owner(&asked, if is_limited { 0 } else { capacity }).await;
             }
         }
         let answer = asked.answer(request.name, capacity, &volume, None);
@@ -89,11 +91,12 @@ impl Controller {
         answer
     }
 
-    /// What the claim's owner should know: quotas are not kept yet, and some settings have no effect.
-    async fn tell_owner(&self, asked: &Asked, capacity: i64) {
-        if capacity > 0 {
+    /// What the claim's owner should know: a capacity that nothing limits, and settings without effect.
+    async fn tell_owner(&self, asked: &Asked, unlimited: i64) {
+        if unlimited > 0 {
             let text = format!(
-                "the capacity of {capacity} bytes is not enforced yet: the claim may use the whole file system"
+                "the capacity of {unlimited} bytes is not enforced: the file system keeps no statistics of directories; \
+                 `juicefs config META --dir-stats` switches them on for new claims"
             );
             self.tell(&asked.claim, &Note::warning("CapacityNotEnforced", "Provision", text)).await;
         }

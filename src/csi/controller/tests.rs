@@ -120,3 +120,20 @@ async fn in_a_mirror_directories_are_found_and_never_made() {
     assert!(volume.make_path("there/not", 0o777).await.is_err(), "nothing is made");
     assert_eq!(used(&volume).await, before);
 }
+
+#[tokio::test]
+async fn the_capacity_of_a_claim_limits_its_directory() {
+    let volume = volume().await;
+    let (directory, _) = volume.make_path("claims/one", 0o777).await.unwrap();
+    make(&volume, directory, "was there".to_owned(), NewNode::file(0o644, 0)).await;
+    assert!(volume.limit(directory, 12288).await.unwrap());
+    // Asked for again it is no other quota.
+    assert!(volume.limit(directory, 12288).await.unwrap());
+    make(&volume, directory, "fits".to_owned(), NewNode::file(0o644, 0)).await;
+    make(&volume, directory, "fits, too".to_owned(), NewNode::directory(0o755, 0)).await;
+    let new = NewNode::file(0o644, 0);
+    let refused =
+        volume.meta.mknod(&volume.caller, directory, &Name::new(b"too much".to_vec()).unwrap(), &new).await;
+    assert_eq!(refused.map_err(|error| error.errno()).unwrap_err(), juicefs_base::Errno::EDQUOT);
+    assert!(volume.limit(directory, 0).await.unwrap(), "no capacity asks for nothing");
+}

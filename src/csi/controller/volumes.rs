@@ -4,7 +4,9 @@ use bytes::Bytes;
 use juicefs_base::ExposeSecret;
 use juicefs_k8s::settings::SecretSettings;
 use juicefs_meta::mirror::{self, MirrorRecord};
+use juicefs_meta::port::QuotaKind;
 use juicefs_meta::request::{MetaOptions, NewNode, RenameFlags};
+use juicefs_meta::tree::TreeProgress;
 use juicefs_meta::url::MetaUrl;
 use juicefs_meta::{Caller, Ino, Kind, Meta, Name, engines};
 use std::sync::Arc;
@@ -120,6 +122,23 @@ impl Volume {
             },
             Err(error) => Err(status::of_meta(name, &error)),
         }
+    }
+
+    /// Limits what may lie below a directory to `bytes`, 0 = nothing to limit. Whether it is limited, which takes a file
+    /// system that keeps statistics of directories.
+    pub(crate) async fn limit(&self, directory: Ino, bytes: i64) -> Result<bool, Status> {
+        if bytes <= 0 || !self.meta.format().dir_stats {
+            return Ok(bytes <= 0);
+        }
+        let kind = QuotaKind::Directory;
+        let set = async {
+            if self.meta.set_quota(kind, directory.0, Some(bytes), None).await? {
+                let used = self.meta.usage_below(directory, &TreeProgress::default()).await?;
+                self.meta.set_quota_usage(kind, directory.0, used).await?;
+            }
+            Ok(true)
+        };
+        set.await.map_err(|error: juicefs_meta::Error| status::of_meta("the quota of the claim", &error))
     }
 
     async fn records(&self) -> Result<Option<Ino>, Status> {
