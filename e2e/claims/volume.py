@@ -116,8 +116,10 @@ class Volume:
         top = os.path.join(self.folder, "data", self.name, "chunks")
         return sorted(os.path.join(at, name) for at, _, names in os.walk(top) for name in names)
 
-    def redis(self, *command):
-        r = subprocess.run(["redis-cli", "-p", str(self.world.redis.port), "-n", str(self.number), *command], capture_output=True, check=True)
+    def redis(self, *command, data=None):
+        """`data` is the last argument, as it is."""
+        last = [] if data is None else ["-x"]
+        r = subprocess.run(["redis-cli", "-p", str(self.world.redis.port), "-n", str(self.number), *last, *command], input=data, capture_output=True, check=True)
         return r.stdout
 
     def sql(self, query):

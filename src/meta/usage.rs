@@ -239,12 +239,20 @@ impl Meta {
     /// As the engine's.
     pub(crate) async fn begin_root_stat(&self) -> Result<()> {
         let ino = Ino::ROOT;
-        if !self.format.read().dir_stats || self.peek((DirStatOf(ino),)).await?.0.is_some() {
+        if !self.format.read().dir_stats || self.dir_stat(ino).await?.is_some() {
             return Ok(());
         }
         let stat = self.count_directory(ino).await?;
         self.transact(&SetDirStat { ino, stat, only_missing: true }).await?;
         Ok(())
+    }
+
+    /// A directory's statistics as their record has them.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn dir_stat(&self, ino: Ino) -> Result<Option<DirStat>> {
+        Ok(self.peek((DirStatOf(ino),)).await?.0)
     }
 
     /// Sums over a directory's entries as they are now.

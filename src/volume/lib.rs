@@ -34,7 +34,7 @@ pub use dump::{DumpRequest, Packing, Target, dump, dump_engine};
 pub use error::{Error, Result};
 pub use find::find_format;
 pub use format::{FormatOutcome, FormatRequest, FormatResult, format};
-pub use fsck::{FsckReport, fsck};
+pub use fsck::{BrokenFile, DamagedRecord, FsckPath, FsckReport, fsck};
 pub use gc::{CompactedNow, GcReport, GcRequest, gc};
 pub use load::{Loaded, SegmentStat, Source, load, load_engine, segment_text, segments};
 pub use progress::{Progress, Silent};

@@ -195,7 +195,7 @@ mod tests {
             "juicefs --log-id x clone a b",
             "juicefs tier set redis://x --tier 1 /d -r",
             "juicefs clone --help",
-            "juicefs fsck x --path / --recursive",
+            "juicefs config x --tier 1",
             "juicefs format --enable-acl a b",
             "juicefs --pyroscope http://x status y",
         ] {

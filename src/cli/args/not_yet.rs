@@ -21,11 +21,6 @@ const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
     ("config", "kerberos-config-file", None, true),
     ("config", "tier", None, true),
     ("status", "more", Some('m'), false),
-    ("fsck", "path", None, true),
-    ("fsck", "repair", None, false),
-    ("fsck", "recursive", Some('r'), false),
-    ("fsck", "sync-dir-stat", None, false),
-    ("fsck", "repair-dir-mode", None, true),
 ];
 
 /// Adds them to the tree of commands.

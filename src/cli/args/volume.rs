@@ -51,7 +51,16 @@ pub(crate) const GC_EXAMPLES: &str = "Examples:
   juicefs gc redis://localhost --json | jq .leaked";
 
 pub(crate) const FSCK_EXAMPLES: &str = "Examples:
-  juicefs fsck redis://localhost";
+  juicefs fsck redis://localhost
+
+  # What is below a path only, and whether the records of its directories are right
+  juicefs fsck redis://localhost --path /d1/d2 --recursive
+
+  # Repair broken directories
+  juicefs fsck redis://localhost --path /d1/d2 --repair
+
+  # Count the statistics of all directories and the volume's usage anew
+  juicefs fsck redis://localhost --path / --recursive --repair --sync-dir-stat";
 
 pub(crate) const RESTORE_EXAMPLES: &str = "Examples:
   # Rebuild the trees of an hour (UTC) inside the trash, to look at them
@@ -258,6 +267,21 @@ pub(crate) struct GcArgs {
 pub(crate) struct FsckArgs {
     /// Address of the metadata engine
     pub meta_url: String,
+    /// Check only what lies at this absolute path within the volume, and its directory records
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Repair what is wrong at the path: link counts, statistics, missing records of directories
+    #[arg(long)]
+    pub repair: bool,
+    /// Check or repair everything below the path, too
+    #[arg(long, short)]
+    pub recursive: bool,
+    /// Count the statistics of every directory anew, also where they look right
+    #[arg(long)]
+    pub sync_dir_stat: bool,
+    /// Permissions (octal) of directories whose record is made anew
+    #[arg(long, value_name = "MODE", default_value = "0755")]
+    pub repair_dir_mode: String,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

@@ -7,7 +7,7 @@ use super::{meta_url, say, storage_access};
 use crate::args::{FsckArgs, GcArgs};
 use crate::environment::{self, Environment};
 use crate::progress::Bars;
-use juicefs_volume::{CompactedNow, GcRequest};
+use juicefs_volume::{BrokenFile, CompactedNow, FsckPath, FsckReport, GcRequest};
 
 pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let url = meta_url(&args.meta_url, environment)?;
@@ -65,18 +65,20 @@ pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Resul
 }
 
 pub(super) async fn fsck(args: FsckArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let path = fsck_path(&args)?;
     let url = meta_url(&args.meta_url, environment)?;
     let bars = Bars::on_terminal();
-    let report = juicefs_volume::fsck(&url, &storage_access(environment), bars.as_ref()).await?;
+    let report =
+        juicefs_volume::fsck(&url, &storage_access(environment), path.as_ref(), bars.as_ref()).await?;
     drop(bars);
     if args.json {
         say(&serde_json::to_string_pretty(&report).context("report")?);
     } else {
+        if path.is_some() {
+            tracing::info!("Checked {} nodes", report.checked_nodes);
+        }
         tracing::info!("Found {} blocks ({} bytes)", report.blocks_found, report.bytes_found);
         tracing::info!("Used by {} slices ({} bytes)", report.slices, report.slice_bytes);
-        for file in &report.broken {
-            tracing::error!("inode {} is broken: {} is lost", file.inode, file.lost_key);
-        }
         for damaged in &report.damaged {
             tracing::error!("record {} is damaged: {}", damaged.record, damaged.cause);
         }
@@ -89,11 +91,55 @@ pub(super) async fn fsck(args: FsckArgs, environment: &Environment) -> anyhow::R
         let records = report.damaged_records;
         found.push(format!("{records} records are damaged: restore them from a backup of the database"));
     }
+    if report.wrong_nodes > 0 {
+        found.push("check: some errors occurred, please check the log of fsck".to_owned());
+    }
     if report.lost_blocks > 0 {
-        let (blocks, bytes) = (report.lost_blocks, report.lost_bytes);
-        found.push(format!(
-            "{blocks} blocks ({bytes} bytes) are lost: restore them from a copy of the bucket"
-        ));
+        found.push(lost_blocks(&report));
     }
     anyhow::bail!(found.join("; "))
+}
+
+fn fsck_path(args: &FsckArgs) -> anyhow::Result<Option<FsckPath>> {
+    let dir_mode = u16::from_str_radix(&args.repair_dir_mode, 8).ok().filter(|mode| *mode <= 0o7777);
+    let dir_mode = dir_mode.with_context(|| {
+        format!(
+            "invalid repair-dir-mode {:?}: write permissions as an octal number such as 0755",
+            args.repair_dir_mode
+        )
+    })?;
+    let Some(path) = args.path.clone().filter(|path| !path.is_empty()) else {
+        anyhow::ensure!(!args.repair, "Please provide the path to repair with `--path` option");
+        for (name, is_asked) in [("recursive", args.recursive), ("sync-dir-stat", args.sync_dir_stat)] {
+            if is_asked {
+                tracing::warn!(
+                    "--{name} has no effect without `--path`: add `--path /` for the whole volume"
+                );
+            }
+        }
+        return Ok(None);
+    };
+    anyhow::ensure!(
+        path.starts_with('/'),
+        "file path {path:?} should be the absolute path within JuiceFS: begin it with a slash at the volume's root"
+    );
+    let FsckArgs { recursive, repair, sync_dir_stat, .. } = *args;
+    Ok(Some(FsckPath { path, recursive, repairs: repair, syncs_stats: sync_dir_stat, dir_mode }))
+}
+
+/// The next step, then a row for each file as the peer has them.
+fn lost_blocks(report: &FsckReport) -> String {
+    let mut text = format!(
+        "{} objects are lost ({} bytes), {} broken files: restore the objects from a copy of the bucket, or the files \
+         from a backup\n{:>13}: PATH",
+        report.lost_blocks, report.lost_bytes, report.broken_files, "INODE"
+    );
+    for BrokenFile { inode, path, .. } in &report.broken {
+        text.push_str(&format!("\n{inode:>13}: {path}"));
+    }
+    let more = report.broken_files.saturating_sub(report.broken.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("\n{:>13}  and {more} more, which are in the log above", ""));
+    }
+    text
 }

@@ -17,6 +17,7 @@ mod open;
 pub(crate) mod quota;
 mod remove;
 mod rename;
+mod repair;
 mod resize;
 mod statfs;
 mod victim;

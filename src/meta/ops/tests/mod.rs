@@ -15,6 +15,7 @@ mod outage;
 mod quota;
 mod race;
 mod rename;
+mod repair;
 mod restore;
 mod smoke;
 mod xattrs;
