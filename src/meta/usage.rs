@@ -154,7 +154,8 @@ impl Meta {
         let statistics = self.flush_volume_statistics().await;
         let is_gone = self.gone_reason().is_some();
         let quotas = if is_gone { Ok(()) } else { self.flush_quotas().await };
-        statistics.and(quotas)
+        let settled = if is_gone { Ok(()) } else { self.ask(|engine| engine.settle()).await };
+        statistics.and(quotas).and(settled)
     }
 
     /// The same for usage and directory statistics; called every second by the session.

@@ -259,7 +259,7 @@ pub(crate) async fn save(engine: &dyn Engine, old: &Format, stored: &Format) -> 
     let trash = stored.has_trash().then(|| trash_root(now()));
     let resets_dir_stats = stored.dir_stats && !old.dir_stats;
     engine.update_setting(&stored.to_text(), trash, resets_dir_stats).await?;
-    Ok(())
+    Ok(engine.settle().await?)
 }
 
 #[cfg(test)]

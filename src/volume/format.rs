@@ -107,6 +107,7 @@ async fn format_on(
     let result = match &old {
         None => {
             engine.create_volume(&new_volume(&stored)).await?;
+            engine.settle().await?;
             FormatResult::Created
         }
         Some(old) if old.decrypted()?.to_text() == wanted.to_text() => FormatResult::Unchanged,

@@ -534,6 +534,12 @@ pub trait Engine: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Brings what a database keeps beside its file into it, where nobody else is there: called at the end of a session and
+    /// of work without one, so that a copy of the file is the volume.
+    fn settle(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Plain names of record kinds present that this client does not keep right (`ACL`): such volumes are not
     /// written. Detached nodes are a stock client's
     /// clone under way, which needs nobody's help.

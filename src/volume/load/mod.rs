@@ -70,6 +70,7 @@ pub async fn load_engine(
     let Volume { format, counters, last_acl } = read?;
     engine.finish_load(&format.to_text(), counters, last_acl).await?;
     engine.sync().await?;
+    engine.settle().await?;
     Ok(Loaded { removed_secrets: format.removed_secrets(), name: format.name })
 }
 

@@ -137,6 +137,10 @@ impl Engine for Counting {
         self.inner.sync()
     }
 
+    fn settle(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.settle()
+    }
+
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
         self.inner.foreign_records()
     }

@@ -172,6 +172,10 @@ impl Engine for Failing {
         self.inner.flush()
     }
 
+    fn settle(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.settle()
+    }
+
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
         self.inner.foreign_records()
     }

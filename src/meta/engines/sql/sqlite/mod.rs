@@ -271,6 +271,10 @@ impl Engine for SqliteEngine {
         })
     }
 
+    fn settle(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.writer.run(|slot| slot.get(false)?.empty_the_log()))
+    }
+
     fn foreign_records(&self) -> BoxFuture<'_, Result<Vec<&'static str>>> {
         Box::pin(self.readers.point(|slot| volume::foreign_records(slot.get(false)?)))
     }

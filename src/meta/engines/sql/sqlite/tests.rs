@@ -244,3 +244,24 @@ async fn a_writer_elsewhere_is_waited_for() {
     let (outcome, ()) = tokio::join!(commit, release);
     outcome.expect("commits after the other one");
 }
+
+#[tokio::test]
+async fn a_settled_file_is_the_volume() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, copy) = (dir.path().join("meta.db"), dir.path().join("copy.db"));
+    let engine = open(&path).await;
+    engine.create_volume(&volume()).await.expect("is made");
+    let log_bytes = || std::fs::metadata(dir.path().join("meta.db-wal")).expect("a log").len();
+    assert_ne!(log_bytes(), 0);
+    engine.settle().await.expect("settles");
+    assert_eq!(log_bytes(), 0);
+    std::fs::copy(&path, &copy).expect("is copied");
+    assert!(open(&copy).await.setting().await.expect("reads").is_some());
+    // Somebody who reads the log is not waited for.
+    let reader = Connection::open(&path).expect("opens");
+    engine.update_setting("{}", None, false).await.expect("is written");
+    reader.execute_batch("BEGIN; SELECT * FROM jfs_setting").expect("reads");
+    let begun = std::time::Instant::now();
+    engine.settle().await.expect("settles");
+    assert!(begun.elapsed() < super::connection::BUSY_TIMEOUT && log_bytes() != 0);
+}
