@@ -94,6 +94,12 @@ for meta in "sqlite3://$w/a.db" "$right/2"; do
 done
 refuses "unknown storage" 20 "nonsense|use" "$jfs" format "sqlite3://$w/a.db" badvol --storage nonsense --bucket x
 refuses "storage of the peer" 20 "not supported yet" "$jfs" format "sqlite3://$w/a.db" badvol --storage oss --bucket x
+refuses "an address for a folder" 20 "http://127.0.0.1:$s3/b|--storage s3" "${s3keys[@]}" "$jfs" format "sqlite3://$w/a.db" badvol --bucket "http://127.0.0.1:$s3/b"
+refuses "a name that no bucket has" 10 "B_b|lower-case" "${s3keys[@]}" "$jfs" format "sqlite3://$w/a.db" badvol --storage s3 --bucket "http://127.0.0.1:$s3/B_b"
+refuses "no keys" 10 "there is no access key|ACCESS_KEY" "$jfs" format "sqlite3://$w/a.db" badvol --storage s3 --bucket "http://127.0.0.1:$s3/b"
+echo '{"Setting":' >"$w/cut.json"
+refuses "a dump that is cut" 20 "can't be loaded" "$jfs" load "sqlite3://$w/a.db" "$w/cut.json"
+refuses "a dump of the other kind" 20 "JSON|--binary" "$jfs" load "sqlite3://$w/a.db" "$w/cut.json" --binary
 refuses "bad volume name" 20 "Bad_Name|3 to 63" "$jfs" format "sqlite3://$w/a.db" Bad_Name --bucket "$w/data"
 refuses "unknown engine" 20 "nonsense" "$jfs" status nonsense://x
 refuses "no volume" 20 "not formatted|juicefs format" "$jfs" status "sqlite3://$w/a.db"
@@ -127,6 +133,7 @@ for engine in sqlite redis; do
     refuses "store that must answer, $engine" 20 "127.0.0.1:$nobody" "${mount[@]}" "$good" "$w/mnt" --check-storage --bucket "http://127.0.0.1:$nobody/$name"
     refuses "mount flag not there yet, $engine" 20 "open-cache|not supported yet|leave it out" "${mount[@]}" "$good" "$w/mnt" --open-cache 1s
     refuses "mount flag unknown, $engine" 20 "nonsense" bash -c "${mount[*]} $good $w/mnt --nonsense 2>&1 | sed 's/^error/FATAL/'; exit 1"
+    refuses "no folder for the log, $engine" 20 "log file /nosuch/log|--log" "$jfs" mount -d "$good" "$w/mnt" --log /nosuch/log
     refuses "bad cache size, $engine" 20 "cache-size|12Q|write a number" "${mount[@]}" "$good" "$w/mnt" --cache-size 12Q
     touch "$w/file"
     refuses "mount point is a file, $engine" 20 "$w/file|not a directory|name one" "${mount[@]}" "$good" "$w/file"

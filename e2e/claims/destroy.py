@@ -32,6 +32,7 @@ def goes(volume, neighbour):
     code, text = asked(volume, "y\n")
     assert code == 0 and re.search(r"Deleted 31 objects", text) and "has been destroyed" in text, text
     assert not volume.objects() and not os.path.exists(f"{volume.folder}/data/{volume.name}/juicefs_uuid")
+    assert not os.path.exists(f"{volume.folder}/data/{volume.name}"), "no empty folders"
     if volume.engine == "sqlite":
         assert volume.sql("SELECT name FROM sqlite_master WHERE name LIKE 'jfs%'") == []
     else:

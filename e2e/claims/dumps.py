@@ -136,7 +136,15 @@ def refusals(volume, empty):
     refused("line", "load", empty.meta, f"{at}/cut.json")
     for binary in (OURS, PEER):
         assert "not formatted" in run(binary, "status", empty.meta)[1], "what is loaded in part is no volume"
-    refused("not empty", "load", empty.meta, f"{at}/dump.json")
+    refused("--binary", "load", empty.meta, f"{at}/dump.json", "--binary")
+    run(OURS, "dump", volume.meta, f"{at}/dump.bin", "--binary", check=True)
+    refused("no JSON document: add --binary", "load", empty.meta, f"{at}/dump.bin")
+    fresh = f"{at}/fresh.db"
+    for name in ("bad.json", "dump.bin"):
+        refused(".", "load", f"sqlite3://{fresh}", f"{at}/{name}")
+        assert not [file for file in os.listdir(at) if file.startswith("fresh.db")], "a load that failed leaves no database"
+    # Nothing of it is in the way of the next one.
+    run(OURS, "load", empty.meta, f"{at}/dump.json", check=True)
 
 
 def big_document(path, count):

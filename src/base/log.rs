@@ -33,8 +33,8 @@ pub fn init(settings: &LogSettings, file: Option<&Path>) -> io::Result<()> {
         1 => "debug",
         _ => "trace",
     };
-    // Other crates' lines help nobody below a warning.
-    let filter = EnvFilter::new(format!("warn,juicefs={level},{}", rooms(level)));
+    // Other crates' lines help nobody below a warning; that no credentials were found is said by who needs them.
+    let filter = EnvFilter::new(format!("warn,aws_config=error,juicefs={level},{}", rooms(level)));
     let lines = Lines { tag: settings.tag.clone() };
     let builder = tracing_subscriber::fmt().with_ansi(false).with_env_filter(filter).event_format(lines);
     let _already_started = match file {

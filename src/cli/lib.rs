@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     match run(&arguments, &environment) {
         Ok(code) => code,
         Err(error) => {
-            fail(&format!("{error:#}"));
+            fail(&sentence(&error));
             ExitCode::FAILURE
         }
     }
@@ -80,6 +80,17 @@ fn run(arguments: &[OsString], environment: &Environment) -> anyhow::Result<Exit
     }
 }
 
+/// An error with its causes, each of them once: some tell their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.ends_with(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 #[expect(clippy::print_stderr, reason = "the error of a command belongs on standard error, logging or not")]
 fn print_error(text: &str) {
     eprintln!("{text}");
@@ -89,4 +100,19 @@ fn print_error(text: &str) {
 #[expect(clippy::print_stderr, reason = "the error of a command belongs on standard error, logging or not")]
 fn fail(sentence: &str) {
     eprintln!("juicefs[{}] <FATAL>: {sentence}", std::process::id());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let io = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let plain = Err::<(), _>(io()).context("log file").expect_err("an error");
+        assert_eq!(sentence(&plain), "log file: entity not found");
+        let twice = Err::<(), _>(io()).context("log file: entity not found").expect_err("an error");
+        assert_eq!(sentence(&twice), "log file: entity not found");
+    }
 }

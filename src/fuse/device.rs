@@ -124,5 +124,15 @@ fn explain(complaint: &str, status: &std::process::ExitStatus) -> String {
             "{complaint} (add the line `user_allow_other` to /etc/fuse.conf, or drop allow_other)"
         );
     }
+    if complaint.contains("no write access") {
+        return format!(
+            "{complaint} (a mount without root needs a directory of your own: `chown` it, or name another)"
+        );
+    }
+    if complaint.contains("Operation not permitted") || complaint.contains("Permission denied") {
+        return format!(
+            "{complaint} (mounting is not allowed here: run as root; in a container, with CAP_SYS_ADMIN and /dev/fuse)"
+        );
+    }
     complaint.to_owned()
 }

@@ -81,12 +81,10 @@ fn refuse_threads() -> Result<()> {
 }
 
 fn open_log(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o644)
-        .open(path)
-        .map_err(Error::io(format!("log file {}", path.display())))
+    OpenOptions::new().create(true).append(true).mode(0o644).open(path).map_err(|cause| {
+        let path = path.display();
+        Error::Setting(format!("log file {path}: {cause}; name a file that can be written with --log"))
+    })
 }
 
 fn leave(log: &File) -> Result<()> {

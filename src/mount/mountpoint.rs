@@ -20,7 +20,14 @@ const ROOT_INODE: u64 = 1;
 /// # Errors
 /// A sentence naming the path and what is in the way.
 pub fn prepare(path: &Path, mount_over: bool) -> Result<PathBuf> {
-    let bad = |path: &Path, cause: &str| Error::MountPoint { path: path.to_owned(), cause: cause.to_owned() };
+    let bad = |path: &Path, cause: &str| {
+        let next = if cause.starts_with("Permission denied") {
+            "; name a directory of your own, or let root make this one and give it to you"
+        } else {
+            ""
+        };
+        Error::MountPoint { path: path.to_owned(), cause: format!("{cause}{next}") }
+    };
     if let Some(parent) = std::path::absolute(path).map_err(Error::io("working directory"))?.parent() {
         make_directories(parent).map_err(|error| bad(parent, &error.to_string()))?;
     }

@@ -103,7 +103,9 @@ impl Specials {
             CONFIG => (0o400, config_bytes),
             _ => return None,
         };
-        Some(Attr { length, ..Attr::new(Kind::File, mode, 0, 0, Ino::ROOT, self.started) })
+        // As the peer's, they belong to who mounts.
+        let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        Some(Attr { length, ..Attr::new(Kind::File, mode, uid, gid, Ino::ROOT, self.started) })
     }
 }
 

@@ -5,11 +5,13 @@ use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_meta::engines;
 use juicefs_meta::format::Format;
 use juicefs_meta::port::Engine;
+use juicefs_meta::types::Usage;
 use juicefs_meta::url::MetaUrl;
+use juicefs_object::StoreExt;
 use std::fmt::Display;
 
 use crate::error::{Error, Result};
-use crate::format::{now, trash_root};
+use crate::format::{UUID_KEY, now, trash_root};
 use crate::opened::open_meta;
 use crate::progress::Silent;
 use crate::quota::count_owners;
@@ -203,6 +205,16 @@ fn normal_bucket(storage: &str, bucket: &str) -> Result<String> {
     if storage != "file" || bucket.is_empty() {
         return Ok(bucket.to_owned());
     }
+    if let Some((scheme, _)) = bucket.split_once("://") {
+        let next = match scheme {
+            "file" => "write the path alone".to_owned(),
+            "http" | "https" => "name its type, such as `--storage s3`".to_owned(),
+            other => format!("name its type, such as `--storage {other}`"),
+        };
+        return Err(Error::BadRequest(format!(
+            "bucket `{bucket}` is an address, but storage `file` keeps data in a folder: {next}"
+        )));
+    }
     let absolute = std::path::absolute(bucket)
         .map_err(|error| Error::BadRequest(format!("bucket `{bucket}` is no usable path: {error}")))?;
     let text = absolute.to_str().ok_or_else(|| {
@@ -239,12 +251,12 @@ pub async fn change_settings(
         return Err(Error::Meta(juicefs_meta::Error::Unsupported(sentence)));
     }
     if change.touches_storage() && !force {
-        open_store(&wanted, access)
-            .await?
-            .get("juicefs_uuid", None)
-            .await
-            .map(drop)
-            .or_else(|error| if error.is_not_found() { Ok(()) } else { Err(error) })?;
+        let uuid = open_store(&wanted, access).await?.get_if_exists(UUID_KEY).await?;
+        if uuid.is_none()
+            && let Some(notice) = moved_notice(&old, &wanted, engine.usage().await?)
+        {
+            tracing::warn!("{notice}");
+        }
     }
     save(engine.as_ref(), &old, &stored).await?;
     if stored.user_group_quota && !old.user_group_quota {
@@ -252,6 +264,23 @@ pub async fn change_settings(
         count_owners(&*open_meta(url).await?, &Silent).await?;
     }
     Ok((stored, diffs))
+}
+
+/// What to say of a volume with files whose new bucket has never been its own.
+pub(crate) fn moved_notice(old: &Format, new: &Format, used: Usage) -> Option<String> {
+    let place = |format: &Format| match format.storage.as_str() {
+        "file" => format.bucket.clone(),
+        storage => format!("{} ({storage})", format.bucket),
+    };
+    let (from, to) = (place(old), place(new));
+    (from != to && used.inodes > 0).then(|| {
+        format!(
+            "the data of the {} files and directories of {} stays in {from}: until everything below {}/ there is \
+             copied to {to}, reading what was written before fails (EIO); to go back, \
+             `juicefs config META-URL --storage {} --bucket {}`",
+            used.inodes, old.name, old.name, old.storage, old.bucket
+        )
+    })
 }
 
 /// Writes a setting over another one, with what has to go with it.
@@ -272,6 +301,12 @@ mod tests {
         assert_eq!(normal_bucket("file", "/a/b//").expect("path"), "/a/b/");
         assert!(normal_bucket("file", "x").expect("path").starts_with('/'));
         assert_eq!(normal_bucket("s3", "http://h/b").expect("url"), "http://h/b");
+        for (address, next) in
+            [("https://h/b", "--storage s3"), ("gs://b", "--storage gs"), ("file:///b", "path alone")]
+        {
+            let refusal = normal_bucket("file", address).expect_err(address).to_string();
+            assert!(refusal.contains(next) && refusal.contains(address), "{refusal}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use juicefs_meta::port::{Item, Scan};
 use juicefs_meta::types::Usage;
 use juicefs_meta::url::MetaUrl;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 use crate::format::now;
@@ -72,6 +73,7 @@ pub async fn destroy(
     let store = open_store(&format, access).await?;
     progress.begin("objects", None);
     let mut deleted = 0;
+    let mut folders = BTreeSet::new();
     for _ in 0..ROUNDS_MAX {
         let store = &store;
         let mut deletions = store
@@ -81,7 +83,8 @@ pub async fn destroy(
             .try_buffer_unordered(DELETIONS_AT_ONCE)
             .boxed();
         let mut of_round = 0;
-        while deletions.try_next().await?.is_some() {
+        while let Some(key) = deletions.try_next().await? {
+            note_folders(&key, &mut folders);
             of_round += 1;
             progress.advance(1);
         }
@@ -90,6 +93,23 @@ pub async fn destroy(
             break;
         }
     }
+    // Elsewhere a folder is there as long as something is in it.
+    if format.storage == "file" {
+        // What is inside comes first; the last is the volume's own.
+        for folder in folders.into_iter().rev() {
+            store.delete(&folder).await?;
+        }
+        store.delete("").await?;
+    }
     engine.destroy_volume().await?;
     Ok(deleted)
+}
+
+/// The folders above an object, as keys.
+fn note_folders(key: &str, folders: &mut BTreeSet<String>) {
+    for (at, _) in key.rmatch_indices('/') {
+        if !folders.insert(key[..=at].to_owned()) {
+            break;
+        }
+    }
 }

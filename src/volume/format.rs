@@ -118,7 +118,11 @@ async fn format_on(
     };
     // The database comes first, so that a `format` that dies here is finished by the next one: a bucket with a UUID
     // that no database has would look like somebody else's for ever.
+    let mut moved = None;
     if !request.skips_store_check && store.get_if_exists(UUID_KEY).await?.is_none() {
+        if let Some(old) = &old {
+            moved = config::moved_notice(old, &stored, engine.usage().await?);
+        }
         store.put(UUID_KEY, stored.uuid.clone().into()).await?;
     }
     let notice =
@@ -126,6 +130,7 @@ async fn format_on(
             let used = stored.block_size_kib;
             format!("a block of {asked} KiB is none of 64 KiB, 128 KiB, ... 16 MiB: blocks have {used} KiB")
         });
+    let notice = moved.or(notice);
     Ok(FormatOutcome { format: stored, result, store: store.to_string(), notice })
 }
 

@@ -9,6 +9,7 @@ mod stat;
 mod tests;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use juicefs_meta::engines;
 use juicefs_meta::port::{Change, Engine};
@@ -40,10 +41,41 @@ pub struct Loaded {
 ///
 /// # Errors
 /// A database that holds anything; a document that is wrong, with the place; an engine that does not answer. What was
-/// written by then is no volume and has to be removed before the next try.
+/// written by then is removed, an SQLite file that was not there before, too.
 pub async fn load(url: &MetaUrl, source: Source, is_binary: bool, progress: &dyn Progress) -> Result<Loaded> {
+    source.check_kind(is_binary)?;
+    let made = NewFile::expected(url);
     let engine = engines::open(url).await?;
-    load_engine(engine.as_ref(), source, is_binary, progress).await
+    let loaded = load_engine(engine.as_ref(), source, is_binary, progress).await;
+    if loaded.is_err() {
+        drop(engine);
+        made.remove();
+    }
+    loaded
+}
+
+/// The file of a database that is not there yet.
+struct NewFile(Option<PathBuf>);
+
+impl NewFile {
+    fn expected(url: &MetaUrl) -> Self {
+        let MetaUrl::Sqlite(sqlite) = url else { return Self(None) };
+        Self((!sqlite.path.exists()).then(|| sqlite.path.clone()))
+    }
+
+    fn remove(self) {
+        let Some(path) = self.0 else { return };
+        for ending in ["-wal", "-shm", "-journal", ""] {
+            let mut file = path.clone().into_os_string();
+            file.push(ending);
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!("{} is left behind: {error}", PathBuf::from(file).display());
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// [`load`] for who has the engine open.
@@ -57,6 +89,25 @@ pub async fn load_engine(
     progress: &dyn Progress,
 ) -> Result<Loaded> {
     engine.start_load().await?;
+    let loaded = fill(engine, source, is_binary, progress).await;
+    // The database was empty, and what is in it by now is no volume; unless somebody has made one meanwhile.
+    if loaded.is_err()
+        && matches!(engine.setting().await, Ok(None))
+        && let Err(error) = engine.destroy_volume().await
+    {
+        tracing::warn!(
+            "what was loaded in part could not be removed: empty the database before the next try: {error}"
+        );
+    }
+    loaded
+}
+
+async fn fill(
+    engine: &dyn Engine,
+    source: Source,
+    is_binary: bool,
+    progress: &dyn Progress,
+) -> Result<Loaded> {
     progress.begin("entries", None);
     let (to, mut batches) = mpsc::channel(BATCHES_WAITING_MAX);
     let reading = tokio::task::spawn_blocking(move || {

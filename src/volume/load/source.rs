@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 /// A document to read, whatever it was packed with.
 pub struct Source {
     reader: Box<dyn Read + Send>,
+    /// Of the unpacked document, space left out; nothing for an empty one.
+    first: Option<u8>,
 }
 
 impl Source {
@@ -38,12 +40,27 @@ impl Source {
     /// A reader that fails at once.
     pub fn reader(reader: impl Read + Send + 'static) -> std::io::Result<Self> {
         let mut reader = BufReader::with_capacity(256 * 1024, reader);
-        let reader: Box<dyn Read + Send> = match reader.fill_buf()? {
+        let mut reader: Box<dyn BufRead + Send> = match reader.fill_buf()? {
             [0x1f, 0x8b, ..] => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(reader))),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(BufReader::new(zstd::Decoder::with_buffer(reader)?)),
             _ => Box::new(reader),
         };
-        Ok(Self { reader })
+        let first = reader.fill_buf()?.iter().copied().find(|byte| !byte.is_ascii_whitespace());
+        Ok(Self { reader, first })
+    }
+
+    /// # Errors
+    /// [`Error::BadRequest`] for a document of the other kind than it is said to be.
+    pub(super) fn check_kind(&self, is_binary: bool) -> Result<()> {
+        match (self.first, is_binary) {
+            (Some(b'{'), true) => Err(Error::BadRequest(
+                "the dump is a JSON document, not a binary one: leave out --binary".to_owned(),
+            )),
+            (Some(first), false) if first != b'{' => Err(Error::BadRequest(
+                "the dump is no JSON document: add --binary if it was made with `dump --binary`".to_owned(),
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn into_reader(self) -> Box<dyn Read + Send> {

@@ -130,6 +130,10 @@ impl S3Store {
         };
         match (code.as_str(), status) {
             ("NoSuchBucket", _) => Error::NoBucket { store, cause: text },
+            ("InvalidBucketName", _) => Error::BadSpec(format!(
+                "{store}: the server does not take this name of a bucket ({text}): use 3 to 63 lower-case letters, \
+                 digits and hyphens"
+            )),
             ("NoSuchKey" | "NotFound", _) | (_, 404) => Error::NotFound { store, key },
             (_, 401 | 403) => Error::PermissionDenied { store, key, cause: text },
             (_, 507) => Error::Full { store, key },
