@@ -18,6 +18,7 @@ mod ops;
 pub mod overlay;
 pub mod port;
 mod quotas;
+pub mod replication;
 pub mod request;
 mod rules;
 mod server_url;

@@ -157,6 +157,7 @@ pub const FLAGS: &[Flag] = &[
     flag(STORAGE, "max-deletes", "N", "10", "deletions at once"),
     flag(STORAGE, "upload-limit", "MBPS", "", "bandwidth of uploads in Mbps, for the volume's own"),
     flag(STORAGE, "download-limit", "MBPS", "", "bandwidth of downloads in Mbps, for the volume's own"),
+    flag(STORAGE, "flip", "", "", "of a volume with two buckets the second comes first"),
     flag(STORAGE, "check-storage", "", "", "try the object store before mounting"),
     flag(CACHE, "buffer-size", "SIZE", "300M", "read and write buffers together (MiB)"),
     flag(CACHE, "max-readahead", "SIZE", "", "most bytes read ahead of one reader (MiB)"),
@@ -252,6 +253,10 @@ impl MountOptions {
     }
 
     fn set_switch(&mut self, name: &str, on: bool) {
+        if name == "flip" {
+            self.flip = Some(on);
+            return;
+        }
         let switch = match name {
             "force" => &mut self.force,
             "hide-internal" => &mut self.hide_internal,

@@ -88,6 +88,8 @@ pub struct MountOptions {
     pub download_limit_mbps: Option<u32>,
     /// Probe the object store before mounting.
     pub check_storage: bool,
+    /// Which of two buckets comes first; replaces what the volume says.
+    pub flip: Option<bool>,
 
     /// Read and write buffers together.
     pub buffer_bytes: u64,
@@ -169,6 +171,7 @@ impl Default for MountOptions {
             upload_limit_mbps: None,
             download_limit_mbps: None,
             check_storage: false,
+            flip: None,
             buffer_bytes: 300 << 20,
             readahead_bytes: None,
             prefetch: 1,

@@ -14,7 +14,7 @@ use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Evictio
 use juicefs_fuse::Session;
 use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
 use juicefs_object::layers::switch::Switch;
-use juicefs_object::{Bandwidth, BandwidthSource, RetryPolicy, Store, Throttled, Traffic};
+use juicefs_object::{Bandwidth, BandwidthSource, Debts, PAYERS, RetryPolicy, Store, Throttled, Traffic};
 use juicefs_vfs::{Vfs, VfsConfig};
 use juicefs_volume::StorageAccess;
 use std::os::fd::OwnedFd;
@@ -27,6 +27,9 @@ use tokio::task::AbortHandle;
 
 /// How long the end of a volume may take before it is left to the clean-up of other clients.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long the end of a mount waits for copies to the far bucket; the journal keeps what is left.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long a mount that begins waits for the object store.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
@@ -44,6 +47,9 @@ pub struct OpenVolume {
     metrics: Option<AbortHandle>,
     /// Takes over what `config` says of the store.
     following: AbortHandle,
+    /// Copies that the far one of two buckets lacks, and who makes them.
+    debts: Arc<Debts>,
+    payers: Vec<AbortHandle>,
     /// Backs up the metadata.
     backups: Option<AbortHandle>,
     /// Set by the first of those that close it.
@@ -69,7 +75,16 @@ impl OpenVolume {
         }
         let traffic = Arc::new(Traffic::default());
         let access = storage_access(settings);
-        let store = juicefs_volume::open_metered_store(&format, &access, traffic.clone()).await?;
+        let record = juicefs_meta::replication::read(meta.engine().as_ref(), &format).await?;
+        let debts = Debts::open(journal_dir(settings, &format, meta.mirror_name()).as_deref());
+        let store = juicefs_volume::open_replicated_store(
+            &format,
+            record.as_ref(),
+            &access,
+            traffic.clone(),
+            Some(debts.clone()),
+        )
+        .await?;
         let switch = Arc::new(Switch::new(store));
         let store: Arc<dyn Store> = Arc::new(Throttled::new(switch.clone(), bandwidth(settings, &meta)));
         probe(&*store, options.check_storage).await?;
@@ -95,10 +110,17 @@ impl OpenVolume {
             let port = serde_json::json!({ "PrometheusAgent": socket.address.to_string() });
             config.shown.insert("Port".to_owned(), port);
         }
-        let follower =
-            StoreFollower { switch, access, traffic: traffic.clone(), interval: options.heartbeat };
+        let follower = StoreFollower {
+            switch,
+            access,
+            traffic: traffic.clone(),
+            interval: options.heartbeat,
+            debts: debts.clone(),
+        };
+        let payers = (0..PAYERS).map(|_| tokio::spawn(debts.clone().pay()).abort_handle()).collect();
+        let counted = debts.clone();
         let labels = metrics::labels(options, &format.name);
-        let following = tokio::spawn(follower.run(Arc::downgrade(&meta), format)).abort_handle();
+        let following = tokio::spawn(follower.run(Arc::downgrade(&meta), format, record)).abort_handle();
         let backups = backups(settings, &meta, store)
             .map(|backups| tokio::spawn(backups.run(Arc::downgrade(&meta))).abort_handle());
         let vfs = Vfs::new(meta.clone(), chunks, config);
@@ -108,9 +130,22 @@ impl OpenVolume {
                 samples.put("mirror_far_reads", far_reads.load(Ordering::Relaxed) as f64);
             }
         }));
+        vfs.metrics().add_source(Box::new(move |samples| put_debts(samples, &counted)));
         let metrics = socket.map(|socket| socket.serve(&meta, &vfs, labels));
         let settings = settings.clone();
-        Ok(Self { meta, vfs, settings, notices, gone, metrics, following, backups, closed: OnceCell::new() })
+        Ok(Self {
+            meta,
+            vfs,
+            settings,
+            notices,
+            gone,
+            metrics,
+            following,
+            debts,
+            payers,
+            backups,
+            closed: OnceCell::new(),
+        })
     }
 
     /// Serves a mounted descriptor. Blocks until the kernel has said its first word.
@@ -176,6 +211,14 @@ impl OpenVolume {
             .get_or_init(|| async {
                 let closing = async {
                     self.vfs.shutdown().await;
+                    if !self.debts.drain(DRAIN_DEADLINE).await {
+                        let pending = self.debts.counts().pending;
+                        tracing::warn!(
+                            "{pending} blocks are not in both buckets yet: the next mount with this cache directory copies \
+                             them, or `juicefs heal`"
+                        );
+                    }
+                    self.payers.iter().for_each(AbortHandle::abort);
                     self.metrics.iter().for_each(AbortHandle::abort);
                     self.following.abort();
                     self.backups.iter().for_each(AbortHandle::abort);
@@ -245,6 +288,7 @@ fn storage_access(settings: &MountSettings) -> StorageAccess {
         region: options.region.clone(),
         variables: secrets.variables.clone(),
         retry: retries(settings),
+        flip: options.flip,
     }
 }
 
@@ -333,6 +377,32 @@ fn put_traffic(samples: &mut Samples, traffic: &Traffic) {
         }
     }
     samples.put("object_request_errors", traffic.errors() as f64);
+}
+
+fn put_debts(samples: &mut Samples, debts: &Debts) {
+    let counts = debts.counts();
+    for (name, value) in [
+        ("replication_pending_objects", counts.pending),
+        ("replication_oldest_pending_seconds", counts.oldest_sec),
+        ("replication_copied_objects", counts.copied),
+        ("replication_copied_bytes", counts.copied_bytes),
+        ("replication_deleted_objects", counts.deleted),
+        ("replication_errors", counts.errors),
+        ("replication_left_to_heal", counts.overflowed),
+        ("replication_fallback_reads", counts.fallbacks),
+    ] {
+        samples.put(name, value as f64);
+    }
+}
+
+/// Where the copies that are still to be made are written down: in the first cache directory; nowhere without one.
+fn journal_dir(
+    settings: &MountSettings,
+    format: &Format,
+    mirror: Option<&str>,
+) -> Option<std::path::PathBuf> {
+    let dirs = settings.cache_dirs_of(&cache_name(&format.uuid, mirror));
+    dirs.first().filter(|_| !settings.options.read_only).map(|dir| dir.join("replication"))
 }
 
 fn vfs_config(settings: &MountSettings, meta: &Arc<Meta>) -> Result<VfsConfig> {

@@ -16,6 +16,9 @@ pub use layers::encrypt::{Encryption, unsealed};
 pub use layers::meter::Traffic;
 pub use layers::retry::RetryPolicy;
 pub use layers::throttle::{Bandwidth, BandwidthSource, Throttled};
-pub use open::{StoreSpec, open, open_metered_store, open_volume_store};
+pub use layers::twin::{DebtCounts, Debts, PAYERS, Side, Sides};
+pub use open::{
+    StoreSpec, TwinSpec, open, open_metered_store, open_sides, open_twin_store, open_volume_store,
+};
 pub use store::{Key, Limits, Listed, Store, StoreExt};
 pub use variables::StoreVariables;

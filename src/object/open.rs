@@ -10,6 +10,7 @@ use crate::layers::meter::{Metered, Traffic};
 use crate::layers::prefix::Prefixed;
 use crate::layers::retry::{RetryPolicy, Retrying};
 use crate::layers::shard::{self, Sharded};
+use crate::layers::twin::{Debts, Side, Sides, Twin};
 use crate::storages;
 use crate::store::Store;
 use crate::variables::StoreVariables;
@@ -118,13 +119,71 @@ pub async fn open_metered_store(
     policy: RetryPolicy,
     traffic: Arc<Traffic>,
 ) -> Result<Arc<dyn Store>> {
+    let store = open_bare_store(spec, volume_name, &traffic).await?;
+    seal(spec, Arc::new(Retrying::new(store, policy)))
+}
+
+/// The two buckets of a volume: see [`Twin`]. Objects are sealed before they part, so that copies are byte for byte.
+#[derive(Debug)]
+pub struct TwinSpec {
+    pub first: StoreSpec,
+    pub second: StoreSpec,
+    /// The one that reads and writes prefer.
+    pub near: Side,
+    /// Writes are in both stores when they return.
+    pub acks_both: bool,
+    /// Who pays what the far store lacks; without anybody every write is in both.
+    pub debts: Option<Arc<Debts>>,
+}
+
+/// [`open_metered_store`] of a volume with two buckets; its debts are paid between them from now on.
+///
+/// # Errors
+/// As [`open`], for either bucket.
+pub async fn open_twin_store(
+    spec: TwinSpec,
+    volume_name: &str,
+    policy: RetryPolicy,
+    traffic: Arc<Traffic>,
+) -> Result<Arc<dyn Store>> {
+    let TwinSpec { first, second, near, acks_both, debts } = spec;
+    let sides = open_sides(&first, &second, volume_name, &traffic).await?;
+    if let Some(debts) = &debts {
+        debts.set_sides(Some(sides.clone()));
+    }
+    let twin = Twin::new(sides, near, debts, acks_both);
+    seal(&first, Arc::new(Retrying::new(Arc::new(twin), policy)))
+}
+
+/// Both buckets of a volume as they are, for work that compares them: objects stay sealed, nothing is tried twice.
+///
+/// # Errors
+/// As [`open`], for either bucket.
+pub async fn open_sides(
+    first: &StoreSpec,
+    second: &StoreSpec,
+    volume_name: &str,
+    traffic: &Arc<Traffic>,
+) -> Result<Sides> {
+    Ok(Sides {
+        first: open_bare_store(first, volume_name, traffic).await?,
+        second: open_bare_store(second, volume_name, traffic).await?,
+    })
+}
+
+async fn open_bare_store(
+    spec: &StoreSpec,
+    volume_name: &str,
+    traffic: &Arc<Traffic>,
+) -> Result<Arc<dyn Store>> {
+    let prefixed = Prefixed::new(open(spec).await?, format!("{volume_name}/"));
+    Ok(Arc::new(Metered::new(Arc::new(prefixed), traffic.clone())))
+}
+
+fn seal(spec: &StoreSpec, store: Arc<dyn Store>) -> Result<Arc<dyn Store>> {
     let key = spec.encryption().map(|encryption| VolumeKey::open_pem(&encryption)).transpose()?;
-    let backend = open(spec).await?;
-    let prefixed = Prefixed::new(backend, format!("{volume_name}/"));
-    let metered = Metered::new(Arc::new(prefixed), traffic);
-    let retrying = Arc::new(Retrying::new(Arc::new(metered), policy));
     Ok(match key {
-        Some(key) => Arc::new(Encrypted::new(retrying, key)),
-        None => retrying,
+        Some(key) => Arc::new(Encrypted::new(store, key)),
+        None => store,
     })
 }

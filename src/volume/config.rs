@@ -59,7 +59,7 @@ pub struct SettingDiff {
 }
 
 impl SettingDiff {
-    fn new(name: &'static str, from: &impl Display, to: &impl Display) -> Self {
+    pub(crate) fn new(name: &'static str, from: &impl Display, to: &impl Display) -> Self {
         Self { name, change: format!("{from} -> {to}") }
     }
 }
@@ -201,7 +201,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// The bucket as the setting keeps it: a directory of the `file` store is absolute and ends in `/`.
-fn normal_bucket(storage: &str, bucket: &str) -> Result<String> {
+pub(crate) fn normal_bucket(storage: &str, bucket: &str) -> Result<String> {
     if storage != "file" || bucket.is_empty() {
         return Ok(bucket.to_owned());
     }

@@ -3,15 +3,17 @@
 use futures::{StreamExt, TryStreamExt};
 use juicefs_meta::engines;
 use juicefs_meta::port::{Item, Scan};
+use juicefs_meta::replication;
 use juicefs_meta::types::Usage;
 use juicefs_meta::url::MetaUrl;
+use juicefs_object::Store;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
 use crate::format::now;
 use crate::progress::Progress;
-use crate::storage::{StorageAccess, load_format, open_store};
+use crate::storage::{StorageAccess, load_format, open_both, open_store};
 
 /// Deletions at the same time.
 const DELETIONS_AT_ONCE: usize = 50;
@@ -70,12 +72,24 @@ pub async fn destroy(
     if format.uuid != uuid {
         return Err(Error::BadRequest(format!("UUID {uuid:?} != expected {:?}", format.uuid)));
     }
-    let store = open_store(&format, access).await?;
+    let mut stores = vec![(open_store(&format, access).await?, format.storage.clone())];
+    if let Some(record) = replication::read(engine.as_ref(), &format).await? {
+        stores.push((open_both(&format, &record, access).await?.second, record.storage2));
+    }
     progress.begin("objects", None);
+    let mut deleted = 0;
+    for (store, storage) in &stores {
+        deleted += delete_objects(&**store, storage == "file", progress).await?;
+    }
+    engine.destroy_volume().await?;
+    Ok(deleted)
+}
+
+/// Empties a bucket; gives how many objects went.
+async fn delete_objects(store: &dyn Store, has_folders: bool, progress: &dyn Progress) -> Result<u64> {
     let mut deleted = 0;
     let mut folders = BTreeSet::new();
     for _ in 0..ROUNDS_MAX {
-        let store = &store;
         let mut deletions = store
             .list("", "")
             .try_filter(|object| std::future::ready(!object.is_prefix))
@@ -94,14 +108,13 @@ pub async fn destroy(
         }
     }
     // Elsewhere a folder is there as long as something is in it.
-    if format.storage == "file" {
+    if has_folders {
         // What is inside comes first; the last is the volume's own.
         for folder in folders.into_iter().rev() {
             store.delete(&folder).await?;
         }
         store.delete("").await?;
     }
-    engine.destroy_volume().await?;
     Ok(deleted)
 }
 

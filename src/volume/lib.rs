@@ -14,10 +14,12 @@ mod find;
 mod format;
 mod fsck;
 mod gc;
+mod heal;
 mod load;
 mod opened;
 mod progress;
 mod quota;
+mod replicate;
 mod restore;
 mod status;
 mod storage;
@@ -36,11 +38,13 @@ pub use find::find_format;
 pub use format::{FormatOutcome, FormatRequest, FormatResult, format};
 pub use fsck::{BrokenFile, DamagedRecord, FsckPath, FsckReport, fsck};
 pub use gc::{CompactedNow, GcReport, GcRequest, gc};
+pub use heal::{HealReport, HealRequest, heal};
 pub use load::{Loaded, SegmentStat, Source, load, load_engine, segment_text, segments};
 pub use progress::{Progress, Silent};
 pub use quota::{
     QuotaLimits, QuotaLine, QuotaOf, check_quota, delete_quota, get_quota, list_quotas, set_quota,
 };
+pub use replicate::{ReplicationChange, change_replication};
 pub use restore::restore;
 pub use status::{SessionStatus, Status, status};
-pub use storage::{StorageAccess, load_format, open_metered_store, open_store};
+pub use storage::{StorageAccess, load_format, open_metered_store, open_replicated_store, open_store};

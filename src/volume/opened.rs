@@ -8,7 +8,7 @@ use juicefs_vfs::{Vfs, VfsConfig};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::storage::{StorageAccess, open_store};
+use crate::storage::{StorageAccess, open_whole_store};
 
 /// What the buffers of a command may hold.
 const BUDGET_BYTES: usize = 256 << 20;
@@ -24,7 +24,7 @@ impl Opened {
     pub async fn new(url: &MetaUrl, access: &StorageAccess, threads: usize) -> Result<Self> {
         let meta = open_meta(url).await?;
         let format = meta.format();
-        let store = open_store(&format, access).await?;
+        let store = open_whole_store(meta.engine().as_ref(), &format, access).await?;
         let config = ChunkConfig {
             block_bytes: format.block_bytes(),
             compression: Compression::parse(&format.compression).map_err(Error::BadRequest)?,

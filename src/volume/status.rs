@@ -4,6 +4,7 @@ use futures::TryStreamExt;
 use juicefs_meta::engines;
 use juicefs_meta::format::Format;
 use juicefs_meta::port::{Engine, Item, Scan, SessionRow};
+use juicefs_meta::replication;
 use juicefs_meta::url::MetaUrl;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -19,6 +20,9 @@ pub struct Status {
     pub setting: Value,
     pub sessions: Vec<SessionStatus>,
     pub stat: VolumeStat,
+    /// The second bucket, where the volume has one; the peer has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,7 +72,8 @@ pub async fn status(url: &MetaUrl, session: Option<u64>) -> Result<Status> {
         )));
     }
     let stat = volume_stat(&format, engine.usage().await?);
-    Ok(Status { setting, sessions, stat })
+    let replication = replication::read(engine.as_ref(), &format).await?.map(|record| record.shown());
+    Ok(Status { setting, sessions, stat, replication })
 }
 
 async fn session_status(engine: &dyn Engine, row: SessionRow, in_detail: bool) -> Result<SessionStatus> {

@@ -4,7 +4,10 @@ use juicefs_base::{ExposeSecret, SecretString};
 use juicefs_meta::format::Format;
 use juicefs_meta::mirror;
 use juicefs_meta::port::Engine;
-use juicefs_object::{RetryPolicy, Store, StoreSpec, StoreVariables, Traffic};
+use juicefs_meta::replication::{self, Mode, ReplicationRecord};
+use juicefs_object::{
+    Debts, RetryPolicy, Side, Sides, Store, StoreSpec, StoreVariables, Traffic, TwinSpec, open_sides,
+};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -23,6 +26,8 @@ pub struct StorageAccess {
     pub region: Option<String>,
     pub variables: StoreVariables,
     pub retry: RetryPolicy,
+    /// Which of two buckets is the near one, for the volume's own word.
+    pub flip: Option<bool>,
 }
 
 /// The setting as stored, checked for a version that this client can read.
@@ -101,4 +106,72 @@ pub async fn open_metered_store(
 ) -> Result<Arc<dyn Store>> {
     let spec = store_spec(format, access)?;
     Ok(juicefs_object::open_metered_store(&spec, &format.name, access.retry, traffic).await?)
+}
+
+/// The second bucket's description; it has the volume's key, class of objects excepted.
+fn second_spec(format: &Format, record: &ReplicationRecord, access: &StorageAccess) -> Result<StoreSpec> {
+    let open = format.decrypted()?;
+    // As many buckets as the first, where its name has a place for their numbers.
+    let shards = if record.bucket2.contains("%d") { open.shards } else { 0 };
+    Ok(StoreSpec {
+        storage: record.storage2.clone(),
+        bucket: record.bucket2.clone(),
+        access_key: record.access_key2.clone(),
+        secret_key: record.secret_key2(format)?,
+        shards,
+        encrypt_key: (!open.encrypt_key.expose_secret().is_empty()).then(|| open.encrypt_key.clone()),
+        encrypt_algorithm: open.encrypt_algo.clone(),
+        variables: access.variables.clone(),
+        ..StoreSpec::default()
+    })
+}
+
+/// Both buckets of a volume that has a second one, objects as they are stored.
+pub(crate) async fn open_both(
+    format: &Format,
+    record: &ReplicationRecord,
+    access: &StorageAccess,
+) -> Result<Sides> {
+    let (first, second) = (store_spec(format, access)?, second_spec(format, record, access)?);
+    Ok(open_sides(&first, &second, &format.name, &Arc::default()).await?)
+}
+
+/// The volume's store, over both its buckets if it has two; what the far one lacks becomes one of `debts`, or is
+/// waited for where there are none.
+///
+/// # Errors
+/// As [`open_store`], for either bucket.
+pub async fn open_replicated_store(
+    format: &Format,
+    record: Option<&ReplicationRecord>,
+    access: &StorageAccess,
+    traffic: Arc<Traffic>,
+    debts: Option<Arc<Debts>>,
+) -> Result<Arc<dyn Store>> {
+    let Some(record) = record else {
+        if let Some(debts) = debts {
+            debts.set_sides(None);
+        }
+        return open_metered_store(format, access, traffic).await;
+    };
+    let near = if access.flip.unwrap_or(record.flip) { Side::Second } else { Side::First };
+    let spec = TwinSpec {
+        first: store_spec(format, access)?,
+        second: second_spec(format, record, access)?,
+        near,
+        // Stock clients know the first bucket only (decisions 31).
+        acks_both: record.mode == Mode::Sync || near == Side::Second,
+        debts,
+    };
+    Ok(juicefs_object::open_twin_store(spec, &format.name, access.retry, traffic).await?)
+}
+
+/// [`open_replicated_store`] for a command, which leaves no debts behind.
+pub(crate) async fn open_whole_store(
+    engine: &dyn Engine,
+    format: &Format,
+    access: &StorageAccess,
+) -> Result<Arc<dyn Store>> {
+    let record = replication::read(engine, format).await?;
+    open_replicated_store(format, record.as_ref(), access, Arc::default(), None).await
 }

@@ -22,7 +22,8 @@ pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use quota::{QuotaAction, QuotaArgs};
 pub(crate) use tools::{CompactArgs, InfoArgs, ProfileArgs, RmrArgs, StatsArgs, SummaryArgs, WarmupArgs};
 pub(crate) use volume::{
-    ChangelogArgs, ConfigArgs, DestroyArgs, FormatArgs, FsckArgs, GcArgs, RestoreArgs, StatusArgs, StoreFlags,
+    ChangelogArgs, ConfigArgs, DestroyArgs, FormatArgs, FsckArgs, GcArgs, HealArgs, RestoreArgs, StatusArgs,
+    StoreFlags,
 };
 
 /// A POSIX file system on object storage and a database.
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     /// Check that every block of every file is there
     #[command(after_help = volume::FSCK_EXAMPLES)]
     Fsck(FsckArgs),
+    /// Make both buckets of a volume hold what its files need
+    #[command(after_help = volume::HEAL_EXAMPLES)]
+    Heal(HealArgs),
     /// Remove a volume: all its files, objects and records
     #[command(after_help = volume::DESTROY_EXAMPLES)]
     Destroy(DestroyArgs),

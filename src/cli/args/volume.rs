@@ -209,6 +209,25 @@ pub(crate) struct ConfigArgs {
     /// How many lines of the change log are kept; 0 = no limit
     #[arg(long, value_name = "N")]
     pub changelog_max_lines: Option<i64>,
+    /// Second bucket of the volume: what is written goes to both, reads to the nearer one
+    #[arg(long, value_name = "URL")]
+    pub bucket2: Option<String>,
+    /// Type of the second bucket's store [default: the first one's]
+    #[arg(long, value_name = "TYPE")]
+    pub storage2: Option<String>,
+    /// Access key of the second bucket
+    #[arg(long, value_name = "KEY")]
+    pub access_key2: Option<String>,
+    /// Secret key of the second bucket (safer by the environment: SECRET_KEY2)
+    #[arg(long, value_name = "KEY")]
+    pub secret_key2: Option<juicefs_base::SecretString>,
+    /// The second bucket comes first, where a mount says nothing else
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub flip: Option<bool>,
+    /// off: take the second bucket away; async: a write waits for the near bucket, and for both where the second comes
+    /// first; sync: for both
+    #[arg(long, value_name = "MODE")]
+    pub replication: Option<String>,
     /// Oldest client that may mount
     #[arg(long, value_name = "VERSION")]
     pub min_client_version: Option<String>,
@@ -282,6 +301,30 @@ pub(crate) struct FsckArgs {
     /// Permissions (octal) of directories whose record is made anew
     #[arg(long, value_name = "MODE", default_value = "0755")]
     pub repair_dir_mode: String,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(crate) const HEAL_EXAMPLES: &str = "Examples:
+  juicefs heal redis://localhost/1                  # copy what one bucket lacks, delete what is dead in both
+  juicefs heal redis://localhost/1 --dry --json     # only look
+  juicefs heal redis://localhost/1 --bwlimit 100    # with 100 Mbps at most";
+
+/// `heal`.
+#[derive(Args, Debug)]
+pub(crate) struct HealArgs {
+    /// Address of the metadata engine
+    pub meta_url: String,
+    /// Only look
+    #[arg(long, alias = "dry-run")]
+    pub dry: bool,
+    /// Copies and deletions at the same time
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 10)]
+    pub threads: usize,
+    /// Most Mbps in each direction, 0 = no limit
+    #[arg(long, value_name = "MBPS", default_value_t = 0)]
+    pub bwlimit: u32,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,7 @@
 //! `config`.
 
 use anyhow::Context;
-use juicefs_volume::SettingChange;
+use juicefs_volume::{ReplicationChange, SettingChange};
 use std::process::ExitCode;
 
 use super::{meta_url, say, storage_access};
@@ -28,16 +28,32 @@ pub(super) async fn run(args: ConfigArgs, environment: &Environment) -> anyhow::
         change_log_max_lines: args.changelog_max_lines,
         ..change
     };
-    let asks_for_nothing = !is_anything(&change);
-    if !args.yes && !asks_for_nothing {
+    let second = ReplicationChange {
+        storage2: args.storage2.clone(),
+        bucket2: args.bucket2.clone(),
+        access_key2: args.access_key2.clone(),
+        secret_key2: args
+            .secret_key2
+            .clone()
+            .or_else(|| args.bucket2.as_ref().and_then(|_| environment.secret("SECRET_KEY2"))),
+        flip: args.flip,
+        mode: args.replication.clone(),
+    };
+    let changes_setting = is_anything(&change);
+    let asks_for_nothing = !changes_setting && !second.is_anything();
+    if !args.yes && changes_setting {
         for doubt in juicefs_volume::doubts(&url, &change).await? {
             if !is_confirmed(&doubt)? {
                 anyhow::bail!("aborted, nothing was changed: {doubt}; say --yes to go on");
             }
         }
     }
-    let (format, diffs) =
+    let (format, mut diffs) =
         juicefs_volume::change_settings(&url, &change, &storage_access(environment), args.force).await?;
+    if second.is_anything() {
+        let access = storage_access(environment);
+        diffs.extend(juicefs_volume::change_replication(&url, &second, &access, args.force).await?);
+    }
     if asks_for_nothing {
         say(&super::status::pretty(&format.to_shown_text())?);
     } else if diffs.is_empty() {

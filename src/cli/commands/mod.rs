@@ -42,6 +42,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Changelog(args) => wait(changelog::run(args, environment)),
         Command::Status(args) => wait(status::run(args, environment)),
         Command::Gc(args) => wait(report::gc(args, environment)),
+        Command::Heal(args) => wait(report::heal(args, environment)),
         Command::Fsck(args) => wait(report::fsck(args, environment)),
         Command::Mirror(command) => wait(mirror::run(command, environment)),
         Command::Mount(args) => mount::mount(args, environment),

@@ -4,10 +4,10 @@ use anyhow::Context;
 use std::process::ExitCode;
 
 use super::{meta_url, say, storage_access};
-use crate::args::{FsckArgs, GcArgs};
+use crate::args::{FsckArgs, GcArgs, HealArgs};
 use crate::environment::{self, Environment};
 use crate::progress::Bars;
-use juicefs_volume::{BrokenFile, CompactedNow, FsckPath, FsckReport, GcRequest};
+use juicefs_volume::{BrokenFile, CompactedNow, FsckPath, FsckReport, GcRequest, HealRequest};
 
 pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let url = meta_url(&args.meta_url, environment)?;
@@ -60,6 +60,47 @@ pub(super) async fn gc(args: GcArgs, environment: &Environment) -> anyhow::Resul
         ),
         (false, 1..) => tracing::info!("Please add `--delete` to clean leaked objects"),
         _ => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn heal(args: HealArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let url = meta_url(&args.meta_url, environment)?;
+    let bars = Bars::on_terminal();
+    let request = HealRequest {
+        dry: args.dry,
+        threads: args.threads,
+        bandwidth_mbps: i64::from(args.bwlimit),
+        skipped_age: environment::gc_skipped_age(),
+    };
+    let report = juicefs_volume::heal(&url, &storage_access(environment), &request, bars.as_ref()).await?;
+    drop(bars);
+    if args.json {
+        say(&serde_json::to_string_pretty(&report).context("report")?);
+    } else {
+        tracing::info!(
+            "{} live blocks ({} bytes): the first bucket lacked {}, the second {}; copied {} ({} bytes); {} dead, deleted {}; \
+             {} too young to be judged",
+            report.live.count,
+            report.live.bytes,
+            report.missing_first.count,
+            report.missing_second.count,
+            report.copied.count,
+            report.copied.bytes,
+            report.dead.count,
+            report.deleted.count,
+            report.skipped.count,
+        );
+        for key in &report.named {
+            tracing::error!("not healed: {key}");
+        }
+    }
+    if report.lost + report.failed > 0 {
+        anyhow::bail!(
+            "{} blocks are whole in neither bucket, {} could not be copied or deleted: `juicefs fsck` names the files",
+            report.lost,
+            report.failed
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,7 @@ const CLIENT_OPTIONS: &[&str] = &[
     "enable-xattr",
     "entry-cache",
     "fast-statfs",
+    "flip",
     "force",
     "foreground",
     "free-space-ratio",

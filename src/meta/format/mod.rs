@@ -249,6 +249,22 @@ impl Format {
         Ok(format)
     }
 
+    /// A secret sealed under this volume's key, for records beside the setting.
+    ///
+    /// # Errors
+    /// As [`Self::encrypted`].
+    pub fn seal(&self, secret: &SecretString) -> Result<SecretString> {
+        secret::encrypt(&self.secret_cipher()?, secret)
+    }
+
+    /// The opposite of [`Self::seal`].
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for what was not sealed for this volume.
+    pub fn unseal(&self, sealed: &SecretString) -> Result<SecretString> {
+        secret::decrypt(&self.secret_cipher()?, sealed)
+    }
+
     /// Whether this client may open the volume at all.
     ///
     /// # Errors

@@ -10,3 +10,4 @@ pub mod retry;
 pub mod shard;
 pub mod switch;
 pub mod throttle;
+pub mod twin;
