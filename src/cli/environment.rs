@@ -22,16 +22,15 @@ const SECRETS: &[&str] = &[
 ];
 
 /// Flags whose values are secrets.
-pub(crate) const SECRET_FLAGS: &[&str] =
-    &[
-        "access-key",
-        "secret-key",
-        "session-token",
-        "source-access-key",
-        "source-secret-key",
-        "access-key2",
-        "secret-key2",
-    ];
+pub(crate) const SECRET_FLAGS: &[&str] = &[
+    "access-key",
+    "secret-key",
+    "session-token",
+    "source-access-key",
+    "source-secret-key",
+    "access-key2",
+    "secret-key2",
+];
 
 /// What the process was started with. Secrets are here and nowhere else: the process's own environment, and so that
 /// of its children, holds none once this is made.

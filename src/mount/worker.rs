@@ -19,7 +19,7 @@ use juicefs_vfs::{Vfs, VfsConfig};
 use juicefs_volume::StorageAccess;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
@@ -126,11 +126,9 @@ impl OpenVolume {
         let vfs = Vfs::new(meta.clone(), chunks, config);
         vfs.metrics().add_source(Box::new(move |samples| {
             put_traffic(samples, &traffic);
-            if let Some(far_reads) = &far_reads {
-                samples.put("mirror_far_reads", far_reads.load(Ordering::Relaxed) as f64);
-            }
+            put_debts(samples, &counted);
+            put_far_reads(samples, far_reads.as_deref());
         }));
-        vfs.metrics().add_source(Box::new(move |samples| put_debts(samples, &counted)));
         let metrics = socket.map(|socket| socket.serve(&meta, &vfs, labels));
         let settings = settings.clone();
         Ok(Self {
@@ -377,6 +375,13 @@ fn put_traffic(samples: &mut Samples, traffic: &Traffic) {
         }
     }
     samples.put("object_request_errors", traffic.errors() as f64);
+}
+
+/// Reads of a mirror that its own bucket could not answer.
+fn put_far_reads(samples: &mut Samples, far_reads: Option<&AtomicU64>) {
+    if let Some(far_reads) = far_reads {
+        samples.put("mirror_far_reads", far_reads.load(Ordering::Relaxed) as f64);
+    }
 }
 
 fn put_debts(samples: &mut Samples, debts: &Debts) {
