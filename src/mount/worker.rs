@@ -106,10 +106,7 @@ impl OpenVolume {
             tracing::warn!("{notice}");
         }
         let mut config = vfs_config(settings, &meta)?;
-        if let Some(socket) = &socket {
-            let port = serde_json::json!({ "PrometheusAgent": socket.address.to_string() });
-            config.shown.insert("Port".to_owned(), port);
-        }
+        config.shown.extend(socket.as_ref().map(shown_port));
         let follower = StoreFollower {
             switch,
             access,
@@ -375,6 +372,11 @@ fn put_traffic(samples: &mut Samples, traffic: &Traffic) {
         }
     }
     samples.put("object_request_errors", traffic.errors() as f64);
+}
+
+/// Where metrics are, as `.config` tells it.
+fn shown_port(socket: &MetricsSocket) -> (String, serde_json::Value) {
+    ("Port".to_owned(), serde_json::json!({ "PrometheusAgent": socket.address.to_string() }))
 }
 
 /// Reads of a mirror that its own bucket could not answer.
