@@ -39,7 +39,7 @@ multiclient() {
     OUTDIR=$out "$here/suites/multiclient.sh" "$jfs" "$meta" "$w/mc"
     local others=$(sort "$out/multiclient.failed" | comm -23 - <(grep -v '^#' "$here/suites/known-multiclient.txt" | sort))
     [ -z "$others" ] || { echo "failed beyond the list: $others"; return 1; }
-    grep -c -e '^ok ' -e '^FAIL ' "$out/multiclient.log" | grep -qx 29 && echo "29 cases, $(wc -l <"$out/multiclient.failed") of the list failed"
+    grep -c -e '^ok ' -e '^FAIL ' "$out/multiclient.log" | grep -qx 29 && echo "29 cases, $(wc -l <"$out/multiclient.failed") failed"
 }
 on() { # ENGINE
     engine=$1 w=$work/$1 mnt=$work/$1/m redis_pid=

@@ -26,6 +26,8 @@ const HOURLY_GAP_SEC: i64 = 3240;
 const FILE_AGE_SEC: i64 = 3600;
 /// An hourly job stops before the next one begins.
 pub(crate) const JOB_TIME_MAX: Duration = Duration::from_secs(50 * 60);
+/// Sustained files let go between two looks at the session.
+const SUSTAINED_AT_ONCE: usize = 64;
 /// Freed slices handed over together.
 const SLICES_AT_ONCE: usize = 1000;
 
@@ -72,18 +74,23 @@ impl Meta {
             .map_or_else(Vec::new, |got| if let Got::Indexes(found) = got { found } else { Vec::new() }))
     }
 
-    /// Ends a session: its sustained inodes become deleted files, its locks and its row go. With `expires_at` it
+    /// Ends a session: its sustained inodes become deleted files unless another session has them too, its locks and its row go. With `expires_at` it
     /// is somebody else's, and left alone when its expiry has moved since.
     ///
     /// Returns whether the session has ended.
     pub(crate) async fn clean_session(&self, sid: u64, expires_at: Option<i64>) -> Result<bool> {
         let sustained: Vec<Item> = self.engine.scan(Scan::Sustained { sid: Some(sid) }).try_collect().await?;
+        let mut inos = Vec::with_capacity(sustained.len());
         for item in sustained {
-            let Item::Sustained { ino, .. } = item else { continue };
+            if let Item::Sustained { ino, .. } = item {
+                inos.push(ino);
+            }
+        }
+        for inos in inos.chunks(SUSTAINED_AT_ONCE) {
             if expires_at.is_some() && !self.is_still_stale(sid, expires_at).await? {
                 return Ok(false);
             }
-            self.delete_sustained(sid, ino).await?;
+            self.let_go(sid, inos, expires_at.is_none()).await?;
         }
         self.transact(&EndSession { sid, expires_at }).await
     }

@@ -8,6 +8,7 @@ pub mod engines;
 pub mod error;
 mod expiry;
 pub mod format;
+mod kept;
 pub mod lock;
 mod locks;
 mod meta;

@@ -43,6 +43,7 @@ pub struct Meta {
     /// 0 = no session. Set by `start_session`, cleared by `close_session`.
     pub(crate) sid: AtomicU64,
     pub(crate) open_files: OpenFiles,
+    pub(crate) kept: crate::kept::Kept,
     pub(crate) freed_slice_sink: RwLock<Option<FreedSliceSink>>,
     /// Operations take turns on what they change together.
     pub(crate) stripes: Stripes,
@@ -109,6 +110,7 @@ impl Meta {
             read_only_reason: RwLock::new(read_only_reason),
             sid: AtomicU64::new(0),
             open_files: OpenFiles::default(),
+            kept: crate::kept::Kept::default(),
             freed_slice_sink: RwLock::new(None),
             stripes: Stripes::default(),
             removals: Stripes::default(),

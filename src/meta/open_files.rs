@@ -26,6 +26,8 @@ pub(crate) struct OpenFiles {
 struct OpenFile {
     opens: u32,
     is_sustained: bool,
+    /// Another client deleted it; said once.
+    is_lost: bool,
     mtime: Option<Time>,
     chunks: HashMap<u32, Arc<[Slice]>>,
     /// Moves with every forgetting, so that a list read before it is not remembered after it.
@@ -70,10 +72,28 @@ impl OpenFiles {
         });
     }
 
+    pub(crate) fn is_sustained(&self, ino: Ino) -> bool {
+        self.with(ino, |file| file.is_some_and(|file| file.is_sustained))
+    }
+
+    /// The file is gone; true when nobody has said so yet.
+    pub(crate) fn lose(&self, ino: Ino) -> bool {
+        self.with(ino, |file| file.is_some_and(|file| !std::mem::replace(&mut file.is_lost, true)))
+    }
+
+    /// Open files that are not sustained and have not been lost.
+    pub(crate) fn with_names(&self) -> Vec<Ino> {
+        self.list(|file| !file.is_sustained && !file.is_lost)
+    }
+
     /// Sustained files, for a session that has to register them again.
     pub(crate) fn sustained(&self) -> Vec<Ino> {
+        self.list(|file| file.is_sustained)
+    }
+
+    fn list(&self, is_asked: impl Fn(&OpenFile) -> bool) -> Vec<Ino> {
         let of_shard = |shard: &Shard| {
-            shard.lock().iter().filter(|(_, file)| file.is_sustained).map(|(ino, _)| *ino).collect::<Vec<_>>()
+            shard.lock().iter().filter(|(_, file)| is_asked(file)).map(|(ino, _)| *ino).collect::<Vec<_>>()
         };
         self.shards.iter().flat_map(of_shard).collect()
     }

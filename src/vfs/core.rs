@@ -6,6 +6,7 @@ use crate::config::VfsConfig;
 use crate::files::{File, Files};
 use crate::guarded::Guarded;
 use crate::invalidate::Invalidations;
+use crate::stale_paths::StalePaths;
 use crate::told::Told;
 use juicefs_base::metrics::Metrics;
 use juicefs_base::sync::Mutex;
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) invalidations: Invalidations,
     pub(crate) told: Told,
+    pub(crate) stale_paths: StalePaths,
     pub(crate) guarded: Guarded,
     pub(crate) runtime: tokio::runtime::Handle,
     /// Files with dirty slices. Entered and left under the file's own lock.

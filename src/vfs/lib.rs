@@ -24,6 +24,7 @@ mod ops;
 mod readahead;
 mod reader;
 mod special;
+mod stale_paths;
 mod told;
 mod vfs;
 mod writer;

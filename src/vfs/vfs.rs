@@ -15,6 +15,7 @@ use crate::guarded::Guarded;
 use crate::handles::Handles;
 use crate::invalidate::{Invalidate, Invalidations};
 use crate::special::{self, Specials};
+use crate::stale_paths::StalePaths;
 use crate::told::Told;
 use juicefs_base::Errno;
 use juicefs_base::metrics::{FileOp, Metrics, Samples};
@@ -69,6 +70,7 @@ impl Vfs {
             metrics,
             invalidations: Invalidations::default(),
             told,
+            stale_paths: StalePaths::default(),
             guarded: Guarded::default(),
             runtime: tokio::runtime::Handle::current(),
             dirty_files: Mutex::default(),

@@ -253,6 +253,12 @@ pub(super) async fn a_session_keeps_its_first_info(home: &Home) {
     let row = SessionRow { sid: 7, expires_at: 160, info: Bytes::from_static(b"first") };
     assert_eq!(get(engine, Get::Session { sid: 7 }).await, Got::Session(Some(row.clone())));
     assert_eq!(scan(&*home.other, Scan::Sessions).await, [Item::Session(row)]);
+    for (sid, at, lives) in [(7, 100, false), (8, 160, true), (8, 161, false)] {
+        assert_eq!(get(engine, Get::OtherSession { sid, at }).await, Got::Flag(lives), "{sid} at {at}");
+    }
+    put(engine, &[Change::PutSession { sid: 70, expires_at: 170, info: Bytes::new() }]).await;
+    assert_eq!(get(engine, Get::OtherSession { sid: 7, at: 100 }).await, Got::Flag(true));
+    put(engine, &[Change::DeleteSession { sid: 70 }]).await;
     put(engine, &[Change::DeleteLocks { sid: 7 }, Change::DeleteSession { sid: 7 }]).await;
     assert_eq!(scan(engine, Scan::Sessions).await, []);
 }

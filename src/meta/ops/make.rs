@@ -85,6 +85,8 @@ impl Meta {
             tries += 1;
             match self.open_file(caller, found.ino, flags).await {
                 Err(Error::Errno(Errno::ENOENT)) if tries < CREATE_TRIES => {}
+                // It lost the name meanwhile.
+                Ok(attr) if attr.nlink == 0 && tries < CREATE_TRIES => self.close_file(found.ino).await?,
                 opened => return opened.map(|attr| (found.ino, attr, false)),
             }
         }

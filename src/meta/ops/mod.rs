@@ -20,6 +20,7 @@ mod rename;
 mod repair;
 mod resize;
 mod statfs;
+mod sustain;
 mod victim;
 pub(crate) mod write_many;
 mod xattr;

@@ -2,14 +2,11 @@
 
 use juicefs_base::Errno;
 
-use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
-use crate::port::{Change, Hold};
 use crate::request::OpenFlags;
 use crate::rules;
-use crate::txn::{IsSustained, NodeOf, Operation, Txn};
-use crate::types::{Attr, Caller, Ino, Kind, Usage, flags};
+use crate::types::{Attr, Caller, Ino, Kind, flags};
 
 impl Meta {
     /// Checks and counts an open of a file; each needs one [`Self::close_file`]. `O_TRUNC` is the caller's.
@@ -26,24 +23,33 @@ impl Meta {
             let _turn = self.removals.lock(ino).await;
             self.open_files.open(ino);
         }
-        let opened = self.getattr(ino).await.and_then(|attr| {
-            check_open(caller, &attr, how)?;
-            Ok(attr)
-        });
-        if opened.is_err() && self.open_files.close(ino) {
-            self.delete_sustained(self.session(), ino).await?;
+        let opened = self.found_open(caller, ino, how).await;
+        if opened.is_err() {
+            self.close_file(ino).await?;
         }
         opened
     }
 
-    /// One open less; the last close of a file without a name deletes it.
+    async fn found_open(&self, caller: &Caller, ino: Ino, how: OpenFlags) -> Result<Attr> {
+        let attr = self.getattr(ino).await?;
+        check_open(caller, &attr, how)?;
+        // Another client took its last name, and will not keep it for long.
+        let is_nameless = attr.kind == Kind::File && attr.nlink == 0;
+        if is_nameless && !self.open_files.is_sustained(ino) && !self.adopt(ino).await? {
+            return Err(Errno::ENOENT.into());
+        }
+        Ok(attr)
+    }
+
+    /// One open less; the last close of a file without a name deletes it, unless another client has it open.
     ///
     /// # Errors
     /// As the engine's; the file is closed anyway, and the session's end deletes it.
     pub async fn close_file(&self, ino: Ino) -> Result<()> {
         let ino = self.stored(ino);
-        if self.open_files.close(ino) {
-            self.delete_sustained(self.session(), ino).await?;
+        // What is kept for others goes when they have had their time.
+        if self.open_files.close(ino) && !self.kept.is_kept(ino) {
+            self.let_go(self.session_id(), &[ino], false).await?;
         }
         Ok(())
     }
@@ -52,15 +58,6 @@ impl Meta {
     #[must_use]
     pub fn is_open(&self, ino: Ino) -> bool {
         self.open_files.is_open(ino)
-    }
-
-    /// Turns a file that a session kept for its open handles into a deleted one.
-    pub(crate) async fn delete_sustained(&self, sid: u64, ino: Ino) -> Result<()> {
-        self.transact(&DeleteSustained { sid, ino }).await
-    }
-
-    fn session(&self) -> u64 {
-        self.sid.load(std::sync::atomic::Ordering::Acquire)
     }
 }
 
@@ -85,39 +82,4 @@ fn check_open(caller: &Caller, attr: &Attr, how: OpenFlags) -> Result<()> {
         mask |= rules::WRITE;
     }
     Ok(rules::check(caller, attr, mask)?)
-}
-
-struct DeleteSustained {
-    sid: u64,
-    ino: Ino,
-}
-
-impl Operation for DeleteSustained {
-    type Output = ();
-    const NAME: &'static str = "delete_sustained";
-    const FLUSHES: u32 = 2;
-
-    fn contends_on(&self) -> [Option<Ino>; 2] {
-        [Some(self.ino), None]
-    }
-
-    async fn run(&self, txn: &mut Txn<'_>) -> Result<()> {
-        let Self { sid, ino } = *self;
-        let (node, is_sustained) = txn.read((NodeOf(ino, Hold::Update), IsSustained(sid, ino))).await?;
-        if !is_sustained {
-            return Ok(());
-        }
-        txn.change(Change::DeleteSustained { sid, ino });
-        txn.log(&Entry::DelSustained { sid, ino });
-        let Some(node) = node else { return Ok(()) };
-        if node.nlink > 0 {
-            return Ok(());
-        }
-        let (length, deleted_at) = (node.length, txn.now().sec);
-        txn.change(Change::InsertDeletedFile { ino, length, deleted_at });
-        txn.change(Change::DeleteNode { ino });
-        txn.charge_node(&node, -Usage::of(&node));
-        txn.after().deleted_files.push((ino, length));
-        Ok(())
-    }
 }

@@ -14,7 +14,8 @@ use crate::types::{Attr, Caller, Edge, Ino, Kind, Name};
 
 impl Meta {
     /// Takes a name from anything but a directory. The node goes to the trash, or away with its last name; a
-    /// file that this process holds open stays until its last close.
+    /// file that this process holds open stays until its last close, one that others may hold open until they have
+    /// said so or had time to.
     ///
     /// # Errors
     /// ENOENT, EPERM (a directory, trash, immutable), EACCES, EROFS.
@@ -98,9 +99,9 @@ impl Take<'_> {
     async fn take(&self, txn: &mut Txn<'_>, directory: &Attr, edge: Edge) -> Result<()> {
         let Self { meta, caller, parent, name, trash } = *self;
         let is_directory = edge.kind == Kind::Directory;
-        let victim = Victim { parent, name, edge, trash };
-        let mut gets: Vec<Get> = Vec::with_capacity(4);
-        victim.gets(&mut gets);
+        let victim = Victim { parent, name, edge, trash, sid: meta.session_id() };
+        let mut gets: Vec<Get> = Vec::with_capacity(5);
+        victim.gets(&mut gets, txn.now());
         let found = victim.found(&mut txn.read_all(&gets).await?)?;
         if found.has_children {
             return Err(Errno::ENOTEMPTY.into());

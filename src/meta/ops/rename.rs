@@ -160,9 +160,11 @@ impl Operation for Rename<'_> {
         self.check_tree(txn, (edge, &src_node), (replaced, &dst_node)).await?;
 
         let mut gets = vec![Get::Node { ino: edge.ino, hold: Hold::Update }];
-        let victim = replaced.map(|edge| Victim { parent: dst, name: dst_name, edge, trash: self.trash });
+        let sid = self.meta.session_id();
+        let victim =
+            replaced.map(|edge| Victim { parent: dst, name: dst_name, edge, trash: self.trash, sid });
         if let Some(victim) = victim.as_ref().filter(|victim| victim.edge.ino != edge.ino) {
-            victim.gets(&mut gets);
+            victim.gets(&mut gets, txn.now());
         }
         let mut answers = txn.read_all(&gets).await?;
         let moved = node(answers.next()).or_no_entry()?;

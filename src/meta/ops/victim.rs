@@ -7,7 +7,7 @@ use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold};
 use crate::trash;
 use crate::txn::Txn;
-use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, Usage, flags};
+use crate::types::{Attr, DirStat, Edge, Ino, Kind, Name, Time, Usage, flags};
 use crate::usage::{negated, share_of};
 
 /// A name that goes away, and where its node may go instead of vanishing.
@@ -17,6 +17,8 @@ pub(super) struct Victim<'a> {
     pub(super) edge: Edge,
     /// The hourly directory; `None` = for good.
     pub(super) trash: Option<Ino>,
+    /// The session that asks, 0 without one.
+    pub(super) sid: u64,
 }
 
 /// What the database says of a victim.
@@ -24,6 +26,8 @@ pub(super) struct Found {
     pub(super) node: Option<Attr>,
     pub(super) has_children: bool,
     trash: Option<(Ino, Name)>,
+    /// Somebody else may have it open.
+    has_others: bool,
 }
 
 /// What became of a node that lost a name, as the change log tells it.
@@ -31,15 +35,18 @@ pub(super) struct Found {
 pub(super) struct Fate {
     /// The directory of the trash that has it now.
     pub(super) trash: Option<Ino>,
-    /// It has no name any more and stays until its last close.
+    /// It has no name any more and stays until its last close, here or elsewhere.
     pub(super) is_open: bool,
 }
 
 impl Victim<'_> {
     /// The rows to read; [`Self::found`] takes their answers in this order.
-    pub(super) fn gets(&self, gets: &mut Vec<Get>) {
+    pub(super) fn gets(&self, gets: &mut Vec<Get>, now: Time) {
         let ino = self.edge.ino;
         gets.push(Get::Node { ino, hold: Hold::Update });
+        if self.asks_for_others() {
+            gets.push(Get::OtherSession { sid: self.sid, at: now.sec });
+        }
         if self.edge.kind == Kind::Directory {
             gets.push(Get::HasChildren { ino });
         }
@@ -54,6 +61,7 @@ impl Victim<'_> {
     /// ESTALE when the trash directory is gone.
     pub(super) fn found(&self, answers: &mut impl Iterator<Item = Got>) -> Result<Found> {
         let node = node(answers.next());
+        let has_others = self.asks_for_others() && matches!(answers.next(), Some(Got::Flag(true)));
         let has_children =
             self.edge.kind == Kind::Directory && matches!(answers.next(), Some(Got::Flag(true)));
         let mut trash = None;
@@ -67,7 +75,12 @@ impl Victim<'_> {
             // The same link was removed in this hour already: this one goes for good.
             trash = (is_free && !skips).then(|| (directory, self.trash_name()));
         }
-        Ok(Found { node, has_children, trash })
+        Ok(Found { node, has_children, trash, has_others })
+    }
+
+    /// Only a session can keep a file for others.
+    fn asks_for_others(&self) -> bool {
+        self.edge.kind == Kind::File && self.sid != 0
     }
 
     fn trash_name(&self) -> Name {
@@ -77,7 +90,7 @@ impl Victim<'_> {
     /// Says what happens to the node, and which it is; the entry itself is the caller's. Its
     /// parent loses its share.
     pub(super) async fn remove(&self, meta: &Meta, txn: &mut Txn<'_>, found: Found) -> Result<Fate> {
-        let Self { parent, edge, .. } = *self;
+        let Self { parent, edge, sid, .. } = *self;
         let ino = edge.ino;
         if edge.kind == Kind::Directory {
             // One that lies in the trash keeps its statistics: another client may still add to them.
@@ -120,12 +133,15 @@ impl Victim<'_> {
         if node.kind == Kind::File {
             txn.hold_removal(ino).await;
         }
-        let sid = meta.sid.load(std::sync::atomic::Ordering::Acquire);
-        let is_open = node.kind == Kind::File && sid != 0 && meta.open_files.is_open(ino);
+        let is_kept = node.kind == Kind::File && found.has_others && meta.kept.has_room();
+        let is_open = is_kept || node.kind == Kind::File && sid != 0 && meta.open_files.is_open(ino);
         if is_open {
             txn.update_node(ino, &node, &now);
             txn.change(Change::InsertSustained { sid, ino });
             txn.after().sustained.push(ino);
+            if is_kept {
+                txn.after().kept.push(ino);
+            }
         } else {
             if node.kind == Kind::File {
                 let (length, deleted_at) = (node.length, txn.now().sec);

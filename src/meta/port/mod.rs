@@ -64,6 +64,8 @@ pub enum Get {
     Quota { kind: QuotaKind, key: u64 },
     /// Expiry in unix seconds and the info document; held like `Guard` -> [`Got::Session`]
     Session { sid: u64 },
+    /// Whether any session but `sid` lives at `at` (unix seconds); a hint -> [`Got::Flag`]
+    OtherSession { sid: u64, at: i64 },
     /// Length at deletion, when registered -> [`Got::Flag`]
     DeletedFile { ino: Ino, length: u64 },
     /// Whether this session sustains the inode -> [`Got::Flag`]
@@ -103,6 +105,7 @@ impl Get {
             | Self::Symlink { .. }
             | Self::XattrNames { .. }
             | Self::AppendTarget { .. }
+            | Self::OtherSession { .. }
             | Self::DirStat { .. } => Hold::Peek,
         }
     }

@@ -79,6 +79,12 @@ impl Beats {
             }
             // Only now: in a volume that was made anew the same inodes are other files.
             if self.sid != 0 {
+                if let Err(error) = meta.adopt_open_files().await {
+                    tracing::warn!(sid = self.sid, %error, "open files could not be looked after");
+                }
+                if let Err(error) = meta.release_kept(self.sid).await {
+                    tracing::warn!(sid = self.sid, %error, "files kept for others stay for now");
+                }
                 if let Err(error) = meta.check_sustained(self.sid).await {
                     tracing::warn!(sid = self.sid, %error, "open files without a name could not be registered again");
                 }

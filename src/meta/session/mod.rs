@@ -23,8 +23,8 @@ use crate::change_log::Entry;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::meta::{Meta, foreign_records};
-use crate::port::{Change, Get, Got, Hold, Item, Scan, Sequence, SessionRow};
-use crate::txn::{NodeOf, Operation, Txn};
+use crate::port::{Change, Get, Got, Item, Scan, Sequence, SessionRow};
+use crate::txn::{Operation, Txn};
 use crate::types::{Ino, Time};
 use beats::{Beats, flush_each_second};
 pub use info::SessionInfo;
@@ -123,7 +123,8 @@ impl Meta {
     }
 
     /// Ends the session: what was added up is written, files kept for open handles are deleted, its row and
-    /// locks go. A session that was never started ends at once.
+    /// locks go. While it keeps files that other clients may have open, the row stays until it expires. A session that
+    /// was never started ends at once.
     ///
     /// # Errors
     /// The first failure; the row then expires by itself.
@@ -147,7 +148,7 @@ impl Meta {
             return Ok(());
         }
         let flushed = self.flush_statistics().await;
-        let cleaned = self.clean_session(sid, None).await.map(|_| ());
+        let cleaned = self.leave(sid).await;
         // What is not deleted in time is found again as a deleted file.
         let everything = u32::try_from(crate::meta::DELETIONS_MAX).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(CLOSE_PATIENCE, self.deletions.acquire_many(everything)).await;
@@ -155,6 +156,23 @@ impl Meta {
         self.sid.store(0, Ordering::Release);
         tracing::info!(sid, "session closed");
         flushed.and(cleaned).and(flushed_again)
+    }
+
+    async fn leave(&self, sid: u64) -> Result<()> {
+        let now_sec = Time::now().sec;
+        let has_others = !self.kept.is_empty()
+            && self.sessions().await?.iter().any(|row| row.sid != sid && row.expires_at >= now_sec);
+        if !has_others {
+            return self.clean_session(sid, None).await.map(|_| ());
+        }
+        tracing::info!(
+            sid,
+            "the session stays until it expires: other clients may have files open that have no name"
+        );
+        let own = self.open_files.sustained();
+        let own: Vec<Ino> = own.into_iter().filter(|&ino| !self.kept.is_kept(ino)).collect();
+        self.let_go(sid, &own, true).await?;
+        self.transact(&EndLocks { sid }).await
     }
 
     /// 0 without a session.
@@ -291,13 +309,32 @@ impl Meta {
             let known = self.ask(|engine| engine.read(&gets)).await?;
             let missing = group.iter().zip(known).filter(|(_, is_known)| *is_known == Got::Flag(false));
             for (&ino, _) in missing {
-                let is_kept = self.transact(&SustainAgain { sid, ino }).await?;
+                let is_kept = self.adopt(ino).await?;
                 // Closed meanwhile, it went as it should.
                 if !is_kept && self.open_files.sustained().contains(&ino) {
                     tracing::error!(%ino, "an open file without a name was deleted by another client; its handles fail");
                 }
             }
         }
+        Ok(())
+    }
+}
+
+struct EndLocks {
+    sid: u64,
+}
+
+impl Operation for EndLocks {
+    type Output = ();
+    const NAME: &'static str = "end_locks";
+    const FLUSHES: u32 = 1;
+
+    fn contends_on(&self) -> [Option<Ino>; 2] {
+        [None, None]
+    }
+
+    async fn run(&self, txn: &mut Txn<'_>) -> Result<()> {
+        txn.change(Change::DeleteLocks { sid: self.sid });
         Ok(())
     }
 }
@@ -327,29 +364,5 @@ impl Operation for PutSession<'_> {
             txn.log(&Entry::NewSession { sid, expires_at, info });
         }
         Ok(())
-    }
-}
-
-struct SustainAgain {
-    sid: u64,
-    ino: Ino,
-}
-
-impl Operation for SustainAgain {
-    type Output = bool;
-    const NAME: &'static str = "sustain_again";
-    const FLUSHES: u32 = 2;
-
-    fn contends_on(&self) -> [Option<Ino>; 2] {
-        [Some(self.ino), None]
-    }
-
-    async fn run(&self, txn: &mut Txn<'_>) -> Result<bool> {
-        let (node,) = txn.read((NodeOf(self.ino, Hold::Guard),)).await?;
-        if node.is_none() {
-            return Ok(false);
-        }
-        txn.change(Change::InsertSustained { sid: self.sid, ino: self.ino });
-        Ok(true)
     }
 }

@@ -426,3 +426,80 @@ async fn entries_of_the_root_are_counted_once_by_the_first_clients_of_a_volume()
     let got = volume.engine().await.read(&[Get::DirStat { ino: Ino::ROOT }]).await.unwrap();
     assert_eq!(got, [Got::DirStat(Some(DirStat { length: 0, space: 8192, inodes: 2 }))]);
 }
+
+/// Unlinked by one client while another has it open.
+async fn unlinked_elsewhere(volume: &Volume, of_unlinker: Pulse) -> (Arc<Meta>, Arc<Meta>, Ino) {
+    let a = volume.client(MetaOptions::default()).await;
+    let b = volume.client(MetaOptions::default()).await;
+    a.start_session_with(of_unlinker).await.expect("starts");
+    b.start_session_with(pulse()).await.expect("starts");
+    let (ino, _) = file_with_data(&b, "f").await;
+    a.unlink(&Caller::internal(), Ino::ROOT, &name("f")).await.expect("unlinked");
+    (a, b, ino)
+}
+
+async fn holders(meta: &Meta) -> Vec<u64> {
+    let held = scan(meta, Scan::Sustained { sid: None }).await;
+    let mut sids: Vec<_> =
+        held.into_iter().map(|item| if let Item::Sustained { sid, .. } = item { sid } else { 0 }).collect();
+    sids.sort_unstable();
+    sids
+}
+
+async fn is_open_until_closed(b: &Meta, ino: Ino) {
+    assert_eq!(b.getattr(ino).await.expect("is kept").nlink, 0);
+    assert_eq!(scan(b, Scan::Chunks { ino: None }).await.len(), 2);
+    b.close_file(ino).await.expect("closes");
+    assert!(b.getattr(ino).await.is_err());
+    assert!(holders(b).await.is_empty());
+    assert_eq!(b.usage().await.expect("counted"), crate::Usage::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_client_unlinks_goes_over_to_who_has_it_open() {
+    let volume = Volume::new().await;
+    let (a, b, ino) = unlinked_elsewhere(&volume, pulse()).await;
+    eventually("b holds it alone", async || holders(&b).await == [b.session_id()]).await;
+    a.close_session().await.expect("closes");
+    assert_eq!(b.sessions().await.expect("listed").len(), 1, "nothing is left to keep");
+    is_open_until_closed(&b, ino).await;
+    b.close_session().await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unlinker_that_ends_keeps_files_until_it_expires() {
+    let volume = Volume::new().await;
+    let (a, b, ino) = unlinked_elsewhere(&volume, pulse()).await;
+    let sid = a.session_id();
+    a.close_session().await.expect("closes");
+    assert_eq!(b.sessions().await.expect("listed").len(), 2, "its row stays");
+    eventually("b has adopted it", async || holders(&b).await == [sid, b.session_id()]).await;
+    volume.execute(&format!("UPDATE jfs_session2 SET expire = 1 WHERE sid = {sid}"));
+    eventually("the session's end", async || b.sessions().await.expect("listed").len() == 1).await;
+    is_open_until_closed(&b, ino).await;
+    b.close_session().await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_unlinkers_files_stay_where_they_are_open() {
+    let volume = Volume::new().await;
+    let (a, b, ino) = unlinked_elsewhere(&volume, dead()).await;
+    let sid = a.session_id();
+    volume.execute(&format!("UPDATE jfs_session2 SET expire = 1 WHERE sid = {sid}"));
+    eventually("the session's end", async || b.sessions().await.expect("listed").len() == 1).await;
+    assert_eq!(holders(&b).await, [b.session_id()]);
+    is_open_until_closed(&b, ino).await;
+    b.close_session().await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_has_open_is_kept_for_a_while_only() {
+    let volume = Volume::new().await;
+    let (a, b, ino) = unlinked_elsewhere(&volume, pulse()).await;
+    b.close_file(ino).await.expect("closes");
+    eventually("the end of the file", async || a.getattr(ino).await.is_err()).await;
+    assert!(holders(&a).await.is_empty());
+    a.close_session().await.expect("closes");
+    b.close_session().await.expect("closes");
+    assert_eq!(b.sessions().await.expect("listed"), []);
+}

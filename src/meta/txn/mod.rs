@@ -26,8 +26,8 @@ use crate::meta::Meta;
 use crate::port::{Attempt, Change, Engine, Get, Got, Item, Receipt, Scan};
 use crate::types::{Attr, Ino, Time};
 pub(crate) use rows::{
-    AppendTarget, ChunkOf, DelayedSlicesOf, DirStatOf, EdgeOf, FlocksOf, IsSustained, NodeOf, ParentsOf,
-    RangeLocksOf, Rows, SymlinkOf, XattrNamesOf, XattrOf,
+    AppendTarget, ChunkOf, DelayedSlicesOf, DirStatOf, EdgeOf, FlocksOf, NodeOf, ParentsOf, RangeLocksOf,
+    Rows, SymlinkOf, XattrNamesOf, XattrOf,
 };
 pub(crate) use stripes::Stripes;
 pub use waiting::DEADLINE;
@@ -77,6 +77,8 @@ pub(crate) struct After {
     charges: charge::Charges,
     pub(crate) deleted_files: Vec<(Ino, u64)>,
     pub(crate) sustained: Vec<Ino>,
+    /// Files without a name that stay for other clients for now.
+    pub(crate) kept: Vec<Ino>,
     pub(crate) changed_chunks: Vec<Ino>,
 }
 
@@ -289,6 +291,9 @@ impl Meta {
             self.dir_stats.add_all(&after.charges.dir_stats);
         }
         self.quotas.add_all(&after.charges.quotas);
+        for ino in after.kept {
+            self.kept.keep(ino);
+        }
         for ino in after.sustained {
             self.open_files.sustain(ino);
         }

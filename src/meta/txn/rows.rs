@@ -56,7 +56,6 @@ row!(AppendTarget(ino: Ino, indx: u32) -> (), Get::AppendTarget { ino: *ino, ind
 row!(DirStatOf(ino: Ino) -> Option<DirStat>, Get::DirStat { ino: *ino }, Got::DirStat(stat) => stat);
 row!(DelayedSlicesOf(id: SliceId, deleted_at: i64) -> Option<Vec<(SliceId, u32)>>,
     Get::DelayedSlices { id: *id, deleted_at: *deleted_at }, Got::SlicePairs(pairs) => pairs);
-row!(IsSustained(sid: u64, ino: Ino) -> bool, Get::Sustained { sid: *sid, ino: *ino }, Got::Flag(flag) => flag);
 
 row!(FlocksOf(ino: Ino) -> Vec<(Holder, LockKind)>, Get::Flocks { ino: *ino }, Got::Flocks(locks) => locks);
 row!(RangeLocksOf(ino: Ino) -> Vec<(Holder, Vec<RangeLock>)>,

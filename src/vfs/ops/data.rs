@@ -12,7 +12,7 @@ use bytes::Bytes;
 use juicefs_base::Errno;
 use juicefs_base::metrics::FileOp;
 use juicefs_base::sync::Mutex;
-use juicefs_meta::{Caller, Ino, Name, OpenFlags, SetAttr};
+use juicefs_meta::{Caller, Ino, Kind, Name, OpenFlags, SetAttr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -20,7 +20,7 @@ impl Vfs {
     /// Opens a file, with attributes fresh from the metadata: bytes that any client had closed are seen.
     ///
     /// # Errors
-    /// ESTALE for an inode that is gone, so that the kernel walks the path again; EACCES, EPERM, EISDIR, EROFS.
+    /// ESTALE for an inode that is gone or has no name any more, so that the kernel walks the path again; EACCES, EPERM, EISDIR, EROFS.
     pub async fn open(&self, caller: &Caller, ino: Ino, flags: OpenFlags) -> Result<Opened> {
         self.count(FileOp::Open, async {
             if special::is_special(ino) {
@@ -31,6 +31,11 @@ impl Vfs {
             }
             let asked_at = self.core.tick();
             let attr = self.core.meta.open_file(caller, ino, flags).await.map_err(stale)?;
+            if attr.kind == Kind::File && attr.nlink == 0 && self.core.stale_paths.must_tell(caller.pid) {
+                self.core.meta.close_file(ino).await?;
+                return Err(Errno::ESTALE.into());
+            }
+            self.core.stale_paths.forget(caller.pid);
             let file = self.core.files.open(ino);
             let (attr, _) = { file.state().observe(attr, asked_at) };
             if self.core.told.is_outdated(ino, Shape::of(&attr)) {

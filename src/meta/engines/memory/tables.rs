@@ -76,6 +76,11 @@ impl Tables {
             Get::DirStat { ino } => Got::DirStat(self.dir_stats.get(ino).copied()),
             Get::Quota { kind, key } => Got::Quota(self.quotas.get(&(*kind, *key)).copied()),
             Get::Session { sid } => Got::Session(self.sessions.get(sid).map(|session| row(*sid, session))),
+            Get::OtherSession { sid, at } => {
+                let lives =
+                    |(other, (expires_at, _)): (&u64, &(i64, Bytes))| other != sid && expires_at >= at;
+                Got::Flag(self.sessions.iter().any(lives))
+            }
             Get::DeletedFile { ino, length } => Got::Flag(self.deleted_files.contains_key(&(*ino, *length))),
             Get::Side { name } => Got::Bytes(self.sides.get(name).cloned()),
             Get::Sustained { sid, ino } => Got::Flag(self.sustained.contains(&(*sid, *ino))),

@@ -90,6 +90,11 @@ impl<'g> Questions<'g> {
                 self.command("ZSCORE").arg(keys::ALL_SESSIONS).arg(*sid);
                 self.command("HGET").arg(keys::SESSION_INFOS).arg(*sid);
             }
+            // Two are enough: one of them may be the asker's own.
+            Get::OtherSession { at, .. } => {
+                let command = self.command("ZRANGEBYSCORE").arg(keys::ALL_SESSIONS);
+                command.arg(*at).arg("+inf").arg("LIMIT").arg(0).arg(2);
+            }
             Get::DeletedFile { ino, length } => {
                 self.command("ZSCORE").arg(keys::DELETED_FILES).arg(keys::deleted_file(*ino, *length));
             }
@@ -167,6 +172,12 @@ impl<'g> Questions<'g> {
                 Get::DirStat { ino } => Got::DirStat(dir_stat(*ino, replies)?),
                 Get::Quota { kind, key } => Got::Quota(quota(*kind, *key, replies)?),
                 Get::Session { sid } => Got::Session(session(*sid, replies)?),
+                Get::OtherSession { sid, .. } => {
+                    let own = sid.to_string();
+                    let alive =
+                        replies.array()?.into_iter().map(reply::some_bytes).collect::<Result<Vec<_>>>()?;
+                    Got::Flag(alive.iter().any(|other| *other != own.as_bytes()))
+                }
                 Get::DeletedFile { .. } => Got::Flag(replies.bytes()?.is_some()),
                 Get::DelayedSlices { .. } => {
                     let pairs = |record: Vec<u8>| {

@@ -48,6 +48,9 @@ pub(super) fn question(get: &Get) -> Option<Statement> {
         ),
         Get::Quota { kind, key } => quota::question(*kind, *key),
         Get::Session { sid } => statement!("SELECT expire, info FROM jfs_session2 WHERE sid = ?1", *sid),
+        Get::OtherSession { sid, at } => {
+            statement!("SELECT 1 FROM jfs_session2 WHERE expire >= ?1 AND sid <> ?2 LIMIT 1", *at, *sid)
+        }
         Get::DeletedFile { ino, length } => {
             statement!("SELECT 1 FROM jfs_delfile WHERE inode = ?1 AND length = ?2", *ino, *length)
         }
@@ -81,9 +84,10 @@ pub(super) fn answer(get: &Get, rows: &mut impl Rows) -> Result<Got> {
         Get::Edge { parent, name, .. } => {
             Got::Edge(rows.next()?.map(|row| rows::edge(&row, 0, *parent, name)).transpose()?)
         }
-        Get::HasChildren { .. } | Get::DeletedFile { .. } | Get::Sustained { .. } => {
-            Got::Flag(rows.next()?.is_some())
-        }
+        Get::HasChildren { .. }
+        | Get::OtherSession { .. }
+        | Get::DeletedFile { .. }
+        | Get::Sustained { .. } => Got::Flag(rows.next()?.is_some()),
         Get::Parents { .. } => {
             let mut parents = Vec::new();
             while let Some(row) = rows.next()? {

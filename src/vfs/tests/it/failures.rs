@@ -59,7 +59,7 @@ async fn a_full_volume_says_enospc_and_keeps_no_blocks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_for_a_file_that_another_client_deleted_are_stale() {
     let world = World::new().await;
-    let (a, b) = (world.client().await, world.client().await);
+    let (a, b) = (world.client().await, world.client_that_keeps_nothing().await);
     let handle = a.create("f").await;
     a.write(handle, 0, b"data").await;
     b.unlink("f").await;
@@ -90,7 +90,7 @@ async fn a_missing_object_is_eio_within_seconds() {
 #[tokio::test]
 async fn the_end_of_a_mount_leaves_no_blocks_of_refused_writes() {
     let world = World::new().await;
-    let (a, b) = (world.client().await, world.client().await);
+    let (a, b) = (world.client().await, world.client_that_keeps_nothing().await);
     let handle = a.create("f").await;
     // A whole block is stored while it is still dirty.
     a.write(handle, 0, &pattern(1, BLOCK)).await;

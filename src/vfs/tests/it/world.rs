@@ -61,9 +61,19 @@ impl World {
         self.mounted(budget, config, MetaOptions::default()).await
     }
 
+    /// One that, as stock clients do, deletes what others have open: it has no session to keep it under.
+    pub async fn client_that_keeps_nothing(&self) -> Client {
+        let meta = Meta::open(self.engine.clone(), MetaOptions::default()).await.unwrap();
+        self.over(meta, 64 << 20, VfsConfig::default())
+    }
+
     async fn mounted(&self, budget: usize, config: VfsConfig, options: MetaOptions) -> Client {
         let meta = Meta::open(self.engine.clone(), options).await.unwrap();
         meta.start_session().await.unwrap();
+        self.over(meta, budget, config)
+    }
+
+    fn over(&self, meta: Arc<Meta>, budget: usize, config: VfsConfig) -> Client {
         let chunk_config = ChunkConfig {
             block_bytes: BLOCK,
             memory_cache_bytes: 4 << 20,

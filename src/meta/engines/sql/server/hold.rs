@@ -245,6 +245,7 @@ impl Checks {
                 | Get::Symlink { .. }
                 | Get::XattrNames { .. }
                 | Get::AppendTarget { .. }
+                | Get::OtherSession { .. }
                 | Get::DirStat { .. }
                 | Get::Quota { .. }
                 | Get::Xattr { .. }
