@@ -26,6 +26,8 @@ pub(crate) struct OpenFiles {
 struct OpenFile {
     opens: u32,
     is_sustained: bool,
+    /// It never had a name and may be given one.
+    is_linkable: bool,
     /// Another client deleted it; said once.
     is_lost: bool,
     mtime: Option<Time>,
@@ -68,6 +70,27 @@ impl OpenFiles {
         self.with(ino, |file| {
             if let Some(file) = file {
                 file.is_sustained = true;
+            }
+        });
+    }
+
+    pub(crate) fn make_linkable(&self, ino: Ino) {
+        self.with(ino, |file| {
+            if let Some(file) = file {
+                file.is_linkable = true;
+            }
+        });
+    }
+
+    pub(crate) fn is_linkable(&self, ino: Ino) -> bool {
+        self.with(ino, |file| file.is_some_and(|file| file.is_linkable))
+    }
+
+    /// The file has its first name now.
+    pub(crate) fn named(&self, ino: Ino) {
+        self.with(ino, |file| {
+            if let Some(file) = file {
+                (file.is_linkable, file.is_sustained) = (false, false);
             }
         });
     }

@@ -117,6 +117,16 @@ impl Core {
         Ok(placed)
     }
 
+    /// Where the bytes of `[off, off + len)` lie in the file, in order.
+    pub(crate) async fn runs(self: &Arc<Self>, file: &File, off: u64, len: usize) -> Result<Vec<Range<u64>>> {
+        let placed = self.pieces(file, off, len).await?;
+        let run = |Placed { start, piece }: &Placed| {
+            let begin = off + *start as u64;
+            begin..begin + u64::from(piece.len)
+        };
+        Ok(placed.iter().map(run).collect())
+    }
+
     async fn fetch(&self, pieces: &[Placed], len: usize) -> juicefs_chunk::Result<Bytes> {
         if let [Placed { start: 0, piece }] = pieces
             && piece.len as usize == len

@@ -5,7 +5,7 @@ use crate::repeats::Question;
 use crate::request::{Answer, Request};
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{CONTROL, Created, Ino, OpenFlags, Opened, RangeCopy};
+use juicefs_vfs::{CONTROL, Created, Ino, OpenFlags, Opened, RangeCopy, Seek};
 use std::ops::Range;
 
 impl Adapter {
@@ -32,6 +32,22 @@ impl Adapter {
         let (mode, umask) = (permissions(mode), self.umask(umask));
         self.run("create", reply, async move {
             vfs.create(&caller, place.parent, &place.name()?, mode, umask, OpenFlags(flags)).await
+        });
+    }
+
+    pub(crate) fn tmpfile(
+        &self,
+        request: &Request,
+        parent: Ino,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: impl Answer<Created>,
+    ) {
+        let (vfs, caller) = (self.vfs.clone(), self.caller(request));
+        let (mode, umask) = (permissions(mode), self.umask(umask));
+        self.run("tmpfile", reply, async move {
+            vfs.tmpfile(&caller, parent, mode, umask, OpenFlags(flags)).await
         });
     }
 
@@ -78,6 +94,11 @@ impl Adapter {
     pub(crate) fn release(&self, ino: Ino, fh: u64, reply: impl Answer<()>) {
         let vfs = self.vfs.clone();
         self.run("release", reply, async move { vfs.release(ino, fh).await });
+    }
+
+    pub(crate) fn seek(&self, ino: Ino, fh: u64, offset: u64, seek: Seek, reply: impl Answer<u64>) {
+        let vfs = self.vfs.clone();
+        self.run("lseek", reply, async move { vfs.seek(ino, fh, offset, seek).await });
     }
 
     pub(crate) fn copy_file_range(

@@ -162,6 +162,10 @@ fn call(header: &Header, mut fields: Fields<'_>) -> Result<Option<String>, Short
             fields.skip(8)?;
             format!("create ({node},{},{}):", shown(fields.name()?), mode(bits))
         }
+        opcode::TMPFILE => {
+            fields.skip(4)?;
+            format!("tmpfile ({node},{}):", mode(fields.u32()?))
+        }
         opcode::ACCESS => format!("access ({node},{:#x})", fields.u32()?),
         opcode::STATFS => format!("statfs ({node}):"),
         opcode::OPEN => format!("open ({node},{:#x})", fields.u32()?),
@@ -219,6 +223,10 @@ fn attribute_or_bytes(header: &Header, mut fields: Fields<'_>) -> Result<Option<
             fields.skip(8)?;
             let (at, size) = (fields.u64()?, fields.u64()?);
             format!("copy_file_range ({node},{from},{to},{at},{size},{})", fields.u64()?)
+        }
+        opcode::LSEEK => {
+            let (fh, off) = (fields.u64()?, fields.u64()?);
+            format!("lseek ({node},{fh},{off},{}):", fields.u32()?)
         }
         opcode::GETLK => {
             let fh = fields.u64()?;

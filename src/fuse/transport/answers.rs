@@ -261,6 +261,16 @@ impl Answer<u32> for Reply {
     }
 }
 
+impl Answer<u64> for Reply {
+    fn answer(self, result: Result<u64, Errno>) {
+        self.body(result.map(|place| {
+            let mut body = Body::with_capacity(8);
+            body.u64(place);
+            body
+        }));
+    }
+}
+
 impl Answer<Fitted> for Reply {
     fn answer(self, result: Result<Fitted, Errno>) {
         match result {

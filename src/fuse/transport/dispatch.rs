@@ -8,7 +8,7 @@ use crate::adapter::{Changes, LockCall, Place};
 use crate::request::Answer;
 use bytes::Bytes;
 use juicefs_base::Errno;
-use juicefs_vfs::{ACCESS_LOG, Ino, LockKind, RangeCopy, Time};
+use juicefs_vfs::{ACCESS_LOG, Ino, LockKind, RangeCopy, Seek, Time};
 
 /// `fuse_opcode`.
 pub(super) mod opcode {
@@ -52,7 +52,9 @@ pub(super) mod opcode {
     pub const FALLOCATE: u32 = 43;
     pub const READDIRPLUS: u32 = 44;
     pub const RENAME2: u32 = 45;
+    pub const LSEEK: u32 = 46;
     pub const COPY_FILE_RANGE: u32 = 47;
+    pub const TMPFILE: u32 = 51;
 }
 
 /// Which fields of a SETATTR count (`FATTR_*`).
@@ -75,7 +77,16 @@ const SENT_AGAIN: u64 = 1 << 63;
 fn only_asks(operation: u32) -> bool {
     use self::opcode as op;
     let asks = [op::LOOKUP, op::GETATTR, op::READLINK, op::ACCESS, op::STATFS, op::READ, op::READDIR];
-    let holds = [op::READDIRPLUS, op::OPEN, op::OPENDIR, op::RELEASE, op::RELEASEDIR, op::GETLK, op::IOCTL];
+    let holds = [
+        op::READDIRPLUS,
+        op::OPEN,
+        op::OPENDIR,
+        op::RELEASE,
+        op::RELEASEDIR,
+        op::GETLK,
+        op::IOCTL,
+        op::LSEEK,
+    ];
     let tells = [op::FORGET, op::BATCH_FORGET, op::INTERRUPT, op::NOTIFY_REPLY, op::DESTROY];
     asks.contains(&operation) || holds.contains(&operation) || tells.contains(&operation)
 }
@@ -159,6 +170,11 @@ impl Transport {
                 let (flags, mode, umask) = (fields.i32()?, fields.u32()?, fields.u32()?);
                 fields.skip(4)?;
                 adapter.create(caller, place(header.node, fields.name()?), mode, umask, flags, reply());
+            }
+            // As a CREATE whose name says nothing.
+            opcode::TMPFILE => {
+                let (flags, mode, umask) = (fields.i32()?, fields.u32()?, fields.u32()?);
+                adapter.tmpfile(caller, Ino(header.node), mode, umask, flags, reply());
             }
             _ => return self.nodes(header, fields),
         }
@@ -246,6 +262,14 @@ impl Transport {
                 let range = offset..offset.saturating_add(length);
                 adapter.fallocate(&header.caller, ino, fh, range, fields.i32()?, reply());
             }
+            opcode::LSEEK => {
+                let (fh, offset) = (fields.u64()?, fields.u64()?);
+                match fields.i32()? {
+                    libc::SEEK_DATA => adapter.seek(ino, fh, offset, Seek::Data, reply()),
+                    libc::SEEK_HOLE => adapter.seek(ino, fh, offset, Seek::Hole, reply()),
+                    _ => reply().error(Errno::EINVAL),
+                }
+            }
             opcode::COPY_FILE_RANGE => {
                 let (src_fh, src_off) = (fields.u64()?, fields.u64()?);
                 let (dst, dst_fh, dst_off) = (Ino(fields.u64()?), fields.u64()?, fields.u64()?);
@@ -292,7 +316,7 @@ impl Transport {
     }
 
     /// What needs no answer, and what is not done. ENOSYS makes the kernel stop asking: `fsync` of a directory is answered by the
-    /// kernel (names are durable when their request is), SEEK_DATA falls back to the kernel's own way.
+    /// kernel (names are durable when their request is).
     fn rest(&self, header: &Header, fields: Fields<'_>) {
         match header.opcode {
             opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => {}

@@ -13,7 +13,8 @@ use crate::types::{Attr, Caller, Edge, Ino, Kind, Name, Usage, flags};
 use crate::usage;
 
 impl Meta {
-    /// Adds a name; from then on the node has no parent of its own, its parents are counted apart.
+    /// Adds a name; from then on the node has no parent of its own, its parents are counted apart. The first name of a
+    /// file that never had one makes it a plain file there, which its session no longer sustains.
     ///
     /// # Errors
     /// EEXIST, EPERM (a directory, trash, immutable), ENOENT, ENOTDIR, EACCES, EDQUOT, EROFS.
@@ -59,7 +60,8 @@ impl Operation for Link<'_> {
         if node.kind == Kind::Directory || node.parent.is_trash() {
             return Err(Errno::EPERM.into());
         }
-        if node.nlink == 0 {
+        let is_first = node.nlink == 0;
+        if is_first && !self.meta.open_files.is_linkable(ino) {
             return Err(Errno::ENOENT.into());
         }
         if edge.is_some() {
@@ -71,15 +73,21 @@ impl Operation for Link<'_> {
         }
         txn.charge_name(parent, usage::share_of(&node), Usage::default()).await?;
         let nlink = node.nlink.checked_add(1).ok_or(Errno::EMLINK)?;
-        let now = Attr { nlink, parent: Ino(0), ctime: txn.now(), ..node };
+        let own_parent = if is_first { parent } else { Ino(0) };
+        let now = Attr { nlink, parent: own_parent, ctime: txn.now(), ..node };
         txn.change(Change::InsertEdge { parent, name: name.clone(), edge: Edge { ino, kind: node.kind } });
         let touched = self.meta.touch(txn).directory(&directory, 0);
         txn.update_node(parent, &directory, &touched);
         txn.update_node(ino, &node, &now);
-        if node.parent.0 > 0 {
-            txn.change(Change::AddParentRef { ino, parent: node.parent, delta: 1 });
+        if is_first {
+            txn.change(Change::DeleteSustained { sid: self.meta.session_id(), ino });
+            txn.after().named.push(ino);
+        } else {
+            if node.parent.0 > 0 {
+                txn.change(Change::AddParentRef { ino, parent: node.parent, delta: 1 });
+            }
+            txn.change(Change::AddParentRef { ino, parent, delta: 1 });
         }
-        txn.change(Change::AddParentRef { ino, parent, delta: 1 });
         let updates_parent = updates_times(&directory, &touched);
         txn.log(&Entry::Link { ino, parent, name, updates_parent, nlink });
         Ok(now)

@@ -21,6 +21,7 @@ mod repair;
 mod resize;
 mod statfs;
 mod sustain;
+mod tmpfile;
 mod victim;
 pub(crate) mod write_many;
 mod xattr;

@@ -7,7 +7,7 @@ use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold, QuotaKind};
-use crate::request::RenameFlags;
+use crate::request::{NewNode, RenameFlags};
 use crate::rules;
 use crate::tree::TreeProgress;
 use crate::txn::{NodeOf, Operation, OrNoEntry, Txn};
@@ -19,10 +19,10 @@ const DEPTH_MAX: usize = 4096;
 
 impl Meta {
     /// Moves a name; what it replaces goes the way of an unlinked node. Answers the moved node. Two names of one
-    /// file stay as they are.
+    /// file stay as they are. With a whiteout a character device 0:0 takes the old name.
     ///
     /// # Errors
-    /// ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EPERM, EACCES, EINVAL, EDQUOT, ENOTSUP for a whiteout, EROFS.
+    /// ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EPERM, EACCES, EINVAL, EDQUOT, ENOSPC for a whiteout, EROFS.
     pub async fn rename(
         &self,
         caller: &Caller,
@@ -33,19 +33,22 @@ impl Meta {
         how: RenameFlags,
     ) -> Result<(Ino, Attr)> {
         self.check_writable()?;
-        if how.has(RenameFlags::WHITEOUT) {
-            return Err(Errno::ENOTSUP.into());
-        }
         let exchanges = how.has(RenameFlags::EXCHANGE);
-        let known = RenameFlags::NOREPLACE.0 | RenameFlags::EXCHANGE.0 | RenameFlags::RESTORE.0;
-        if how.0 & !known != 0 || (exchanges && how.has(RenameFlags::NOREPLACE)) {
+        let others = RenameFlags::NOREPLACE.0 | RenameFlags::WHITEOUT.0;
+        let known = others | RenameFlags::EXCHANGE.0 | RenameFlags::RESTORE.0;
+        if how.0 & !known != 0 || (exchanges && how.0 & others != 0) {
             return Err(Errno::EINVAL.into());
         }
         let (src, dst) = (self.stored(src), self.stored(dst));
         Self::check_not_trash_root(src, src_name)?;
         Self::check_may_add(dst, dst_name)?;
-        if src.is_trash() && (caller.uid != 0 || exchanges) {
+        let leaves = how.has(RenameFlags::WHITEOUT);
+        if src.is_trash() && (caller.uid != 0 || exchanges || leaves) {
             return Err(Errno::EPERM.into());
+        }
+        let mut whiteout = None;
+        if leaves {
+            whiteout = Some(Ino(self.number(|meta| &meta.inode_numbers).await?));
         }
         let below = self.below_moved((src, src_name), (dst, dst_name), exchanges).await?;
         let renamed = self.transact_with_trash(dst, |trash| Rename {
@@ -56,6 +59,7 @@ impl Meta {
             dst,
             dst_name,
             how,
+            whiteout,
             // Nobody loses a name in an exchange.
             trash: if exchanges { None } else { trash },
             below,
@@ -104,6 +108,8 @@ struct Rename<'a> {
     dst: Ino,
     dst_name: &'a Name,
     how: RenameFlags,
+    /// The number of what stays under the old name.
+    whiteout: Option<Ino>,
     trash: Option<Ino>,
     /// What quotas move by, below the directory that is moved and below the one it is exchanged with.
     below: [Usage; 2],
@@ -172,7 +178,7 @@ impl Operation for Rename<'_> {
         self.check_node(&sides)?;
         let Some(victim) = victim else {
             rules::check_add(caller, &sides.dst)?;
-            let now = self.shift(txn, &sides, None);
+            let now = self.shift(txn, &sides, None).await?;
             self.charge_move(txn, (src, dst), &sides.node, self.below[0]).await?;
             self.log(txn, edge.ino, None, self.trash);
             return Ok((edge.ino, now));
@@ -197,7 +203,7 @@ impl Operation for Rename<'_> {
             (_, Kind::Directory) => return Err(Errno::EISDIR.into()),
             _ => {}
         }
-        let now = self.shift(txn, &sides, Some(victim.edge));
+        let now = self.shift(txn, &sides, Some(victim.edge)).await?;
         let fate = victim.remove(self.meta, txn, found).await?;
         self.charge_move(txn, (src, dst), &sides.node, self.below[0]).await?;
         self.log(txn, edge.ino, Some(victim.edge.ino), fate.trash);
@@ -236,7 +242,23 @@ impl Rename<'_> {
     /// `trash` is the hourly directory also where nothing was replaced, as in the peer's lines.
     fn log(&self, txn: &mut Txn<'_>, ino: Ino, replaced: Option<Ino>, trash: Option<Ino>) {
         let Self { src, src_name, dst, dst_name, how, .. } = *self;
-        txn.log(&Entry::Move { src, src_name, dst, dst_name, flags: how.0, replaced, trash, ino });
+        // What stays behind has a line of its own.
+        let flags = how.0 & !RenameFlags::WHITEOUT.0;
+        txn.log(&Entry::Move { src, src_name, dst, dst_name, flags, replaced, trash, ino });
+        if let Some(ino) = self.whiteout {
+            txn.log(&Entry::Create {
+                parent: src,
+                name: src_name,
+                uid: self.caller.uid,
+                gid: self.caller.gid,
+                kind: Kind::CharDevice,
+                mode: 0,
+                umask: 0,
+                target: &[],
+                updates_parent: false,
+                ino,
+            });
+        }
     }
 
     /// Neither what moves nor what comes back in exchange may end up below itself.
@@ -321,9 +343,9 @@ impl Rename<'_> {
         now
     }
 
-    fn shift(&self, txn: &mut Txn<'_>, sides: &Sides, replaced: Option<Edge>) -> Attr {
+    async fn shift(&self, txn: &mut Txn<'_>, sides: &Sides, replaced: Option<Edge>) -> Result<Attr> {
         let Sides { edge, node, .. } = sides;
-        txn.change(Change::DeleteEdge { parent: self.src, name: self.src_name.clone(), was: *edge });
+        self.leave(txn, sides).await?;
         let name = self.dst_name.clone();
         txn.change(match replaced {
             Some(was) => Change::UpdateEdge { parent: self.dst, name, was, now: *edge },
@@ -332,7 +354,24 @@ impl Rename<'_> {
         let moves = i32::from(edge.kind == Kind::Directory);
         let replaces = i32::from(replaced.is_some_and(|edge| edge.kind == Kind::Directory));
         self.touch_directories(txn, sides, moves, moves - replaces);
-        self.relocate(txn, edge.ino, node, self.src, self.dst)
+        Ok(self.relocate(txn, edge.ino, node, self.src, self.dst))
+    }
+
+    /// The old name goes, or a whiteout takes it.
+    async fn leave(&self, txn: &mut Txn<'_>, Sides { src, edge: was, .. }: &Sides) -> Result<()> {
+        let (parent, name, was) = (self.src, self.src_name.clone(), *was);
+        let Some(ino) = self.whiteout else {
+            txn.change(Change::DeleteEdge { parent, name, was });
+            return Ok(());
+        };
+        let device = NewNode { kind: Kind::CharDevice, ..NewNode::file(0, 0) };
+        let attr = rules::born(self.caller, parent, src, &device, txn.now());
+        txn.change(Change::InsertNode { ino, attr });
+        txn.change(Change::UpdateEdge { parent, name, was, now: Edge { ino, kind: device.kind } });
+        txn.ask_room(&attr, Usage::of(&attr))?;
+        txn.charge_name(parent, share_of(&attr), Usage::default()).await?;
+        txn.charge_node(&attr, Usage::of(&attr));
+        Ok(())
     }
 
     fn exchange(&self, txn: &mut Txn<'_>, sides: &Sides, other_edge: Edge, other: &Attr) -> Result<Attr> {

@@ -9,8 +9,8 @@ use crate::change_log::{Entry, set};
 use crate::error::Result;
 use crate::meta::Meta;
 use crate::port::{Change, Get, Got, Hold};
-use crate::txn::{NodeOf, Operation, Txn, now};
-use crate::types::{Attr, Ino, Kind, Usage};
+use crate::txn::{NodeOf, Operation, Txn};
+use crate::types::{Attr, Ino, Kind, Time, Usage};
 
 use super::victim::node;
 
@@ -73,7 +73,7 @@ impl Meta {
             return Ok(());
         }
         let rows = self.sessions().await?;
-        let due = self.kept.due(&rows, sid, now().sec);
+        let due = self.kept.due(&rows, sid, Time::now().sec);
         let closed: Vec<Ino> = due.into_iter().filter(|&ino| !self.open_files.is_open(ino)).collect();
         if let Err(error) = self.let_go(sid, &closed, false).await {
             // What is gone already is passed over the next time.

@@ -80,6 +80,8 @@ pub(crate) struct After {
     /// Files without a name that stay for other clients for now.
     pub(crate) kept: Vec<Ino>,
     pub(crate) changed_chunks: Vec<Ino>,
+    /// Files that got their first name.
+    pub(crate) named: Vec<Ino>,
 }
 
 impl<'e> Txn<'e> {
@@ -296,6 +298,9 @@ impl Meta {
         }
         for ino in after.sustained {
             self.open_files.sustain(ino);
+        }
+        for ino in after.named {
+            self.open_files.named(ino);
         }
         for ino in after.changed_chunks {
             self.open_files.forget_chunks(ino);

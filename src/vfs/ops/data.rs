@@ -80,6 +80,38 @@ impl Vfs {
         .await
     }
 
+    /// Makes and opens a file without a name (`O_TMPFILE`); [`Self::link`] may give it one while it is open.
+    ///
+    /// # Errors
+    /// As [`Self::mknod`]; ENOTSUP on a mount without a session.
+    pub async fn tmpfile(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        mode: u16,
+        umask: u16,
+        flags: OpenFlags,
+    ) -> Result<Created> {
+        self.count(FileOp::Create, async {
+            self.check_writable()?;
+            if special::is_special(parent) {
+                return Err(Errno::ENOTDIR.into());
+            }
+            let asked_at = self.core.tick();
+            let (ino, attr) = self.core.meta.tmpfile(caller, parent, mode, umask).await?;
+            let file = self.core.files.open(ino);
+            {
+                let mut state = file.state();
+                state.observe(attr, asked_at);
+                state.has_no_pages();
+            }
+            let flags = OpenFlags(flags.0 & !libc::O_TRUNC);
+            let opened = self.opened(caller, file, flags).await?;
+            Ok(Created { found: self.found(ino, attr), opened })
+        })
+        .await
+    }
+
     /// The handle for a file that the metadata and the table count as open; undoes both when it fails.
     async fn opened(&self, caller: &Caller, file: Arc<File>, flags: OpenFlags) -> Result<Opened> {
         let ino = file.ino;

@@ -6,4 +6,5 @@ mod inherited;
 pub(crate) mod locks;
 mod names;
 mod nodes;
+pub(crate) mod seek;
 mod xattrs;

@@ -123,7 +123,8 @@ impl Vfs {
             self.check_changes(parent, name)?;
             self.check_changes(new_parent, new_name)?;
             self.core.meta.rename(caller, parent, name, new_parent, new_name, flags).await?;
-            let left = if flags.has(RenameFlags::EXCHANGE) { Touch::Changed } else { Touch::Removed };
+            let stays = flags.has(RenameFlags::EXCHANGE) || flags.has(RenameFlags::WHITEOUT);
+            let left = if stays { Touch::Changed } else { Touch::Removed };
             self.touch(parent, name, left);
             self.touch(new_parent, new_name, Touch::Changed);
             Ok(())

@@ -82,6 +82,31 @@ async fn an_open_file_outlives_its_name() {
 }
 
 #[tokio::test]
+async fn a_file_without_a_name_goes_with_its_close_or_gets_one() {
+    let volume = Volume::new().await;
+    let d = volume.mkdir(Ino::ROOT, "d").await;
+    for is_linked in [true, false] {
+        let (file, attr) = volume.meta.tmpfile(&root(), d, 0o666, 0o022).await.unwrap();
+        assert_eq!((attr.nlink, attr.mode, attr.parent), (0, 0o644, d));
+        volume.write(file, 0, 5000).await.unwrap();
+        volume.audit().await;
+        if is_linked {
+            let linked = volume.meta.link(&root(), file, Ino::ROOT, &name("a")).await.unwrap();
+            assert_eq!((linked.nlink, linked.parent), (1, Ino::ROOT));
+            volume.audit().await;
+            let again = volume.meta.link(&root(), file, d, &name("b")).await.unwrap();
+            assert_eq!((again.nlink, again.parent), (2, Ino(0)));
+        }
+        volume.meta.close_file(file).await.unwrap();
+        assert_eq!(volume.meta.getattr(file).await.is_ok(), is_linked);
+        let left: Vec<_> = volume.engine.scan(Scan::Sustained { sid: None }).try_collect().await.unwrap();
+        assert!(left.is_empty());
+        volume.audit().await;
+    }
+    refused(volume.meta.tmpfile(&root(), Ino(99), 0o600, 0).await, Errno::ENOENT);
+}
+
+#[tokio::test]
 async fn a_deleted_files_data_is_freed_in_the_background() {
     let volume = Volume::new().await;
     let (sender, mut freed) = tokio::sync::mpsc::unbounded_channel();

@@ -100,10 +100,27 @@ async fn kinds_and_flags_are_respected() {
     refused(rename(&volume, (top, "d"), (d, "x"), PLAIN).await, Errno::EPERM);
     refused(rename(&volume, (top, "f"), (top, "d"), RenameFlags::NOREPLACE).await, Errno::EEXIST);
     refused(rename(&volume, (top, "f"), (top, "none"), RenameFlags::EXCHANGE).await, Errno::ENOENT);
-    refused(rename(&volume, (top, "f"), (top, "x"), RenameFlags::WHITEOUT).await, Errno::ENOTSUP);
     refused(rename(&volume, (top, "f"), (top, "x"), RenameFlags(3)).await, Errno::EINVAL);
+    refused(rename(&volume, (top, "f"), (top, "d"), RenameFlags(6)).await, Errno::EINVAL);
     refused(rename(&volume, (top, "f"), (top, ".trash"), PLAIN).await, Errno::EPERM);
     volume.audit().await;
+}
+
+#[tokio::test]
+async fn a_whiteout_takes_the_old_name() {
+    let volume = Volume::new().await;
+    let d = volume.mkdir(Ino::ROOT, "d").await;
+    let top = Ino::ROOT;
+    for name in ["f", "victim"] {
+        volume.touch(top, name).await;
+    }
+    volume.mkdir(top, "sub").await;
+    for (from, to) in [((top, "f"), (d, "f")), ((top, "sub"), (d, "sub")), ((d, "f"), (top, "victim"))] {
+        rename(&volume, from, to, RenameFlags::WHITEOUT).await.unwrap();
+        let (_, left) = volume.look(from.0, from.1).await.unwrap();
+        assert_eq!((left.kind, left.rdev, left.mode, left.nlink), (Kind::CharDevice, 0, 0, 1));
+        volume.audit().await;
+    }
 }
 
 #[tokio::test]

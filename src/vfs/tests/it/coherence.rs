@@ -3,7 +3,7 @@
 use crate::world::*;
 use juicefs_base::Errno;
 use juicefs_meta::{OpenFlags, RenameFlags, SetAttr, SetTime, Time};
-use juicefs_vfs::Invalidate;
+use juicefs_vfs::{Invalidate, Seek};
 use std::sync::mpsc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,6 +168,35 @@ async fn what_another_client_unlinks_or_replaces_stays_where_it_is_open() {
         assert_eq!((attr.nlink, attr.length), (0, old.len() as u64), "{file}");
         b.close(handle).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holes_are_told_from_bytes_also_from_those_on_their_way() {
+    let world = World::new().await;
+    let (a, b) = (world.client().await, world.client().await);
+    let (ino, fh) = a.create("f").await;
+    let chunk = 64 << 20;
+    a.write((ino, fh), 1000, &pattern(1, 500)).await;
+    a.write((ino, fh), chunk - 10, &pattern(2, 20)).await;
+    a.truncate((ino, fh), 3 * chunk).await;
+    for (off, data, hole) in [
+        (0, Some(1000), 0),
+        (1000, Some(1000), 1500),
+        (1400, Some(1400), 1500),
+        (1500, Some(chunk - 10), 1500),
+        (chunk, Some(chunk), chunk + 10),
+        (chunk + 10, None, chunk + 10),
+        (3 * chunk - 1, None, 3 * chunk - 1),
+    ] {
+        assert_eq!(a.vfs.seek(ino, fh, off, Seek::Data).await.ok(), data, "data from {off}");
+        assert_eq!(a.vfs.seek(ino, fh, off, Seek::Hole).await.unwrap(), hole, "hole from {off}");
+    }
+    assert_eq!(a.vfs.seek(ino, fh, 3 * chunk, Seek::Hole).await.unwrap_err().errno(), Errno::ENXIO);
+    let other = b.open("f", RW).await;
+    b.write(other, 2 * chunk, &pattern(3, 7)).await;
+    b.close(other).await;
+    assert_eq!(a.vfs.seek(ino, fh, chunk + 10, Seek::Data).await.unwrap(), 2 * chunk);
+    a.close((ino, fh)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
