@@ -203,6 +203,8 @@ pub struct SliceWrite {
     pub slice: crate::types::Slice,
     /// Of the write.
     pub mtime: crate::types::Time,
+    /// It belongs at the end of the file as it is when this is committed, whatever `indx` and the slice's place say.
+    pub appends: bool,
 }
 
 /// What committed slices made of their file.
@@ -213,6 +215,8 @@ pub struct SlicesDone {
     pub mtime_before: crate::types::Time,
     /// And its ctime, which nobody can set back.
     pub ctime_before: crate::types::Time,
-    /// Length of its chunk's list after each slice, in their order.
+    /// The slices as they were placed, in order; what appends may be elsewhere than asked, and in two parts.
+    pub placed: Vec<SliceWrite>,
+    /// Length of its chunk's list after each of them.
     pub slices: Vec<u32>,
 }

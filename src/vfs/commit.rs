@@ -35,23 +35,41 @@ enum Ready {
 }
 
 impl DirtyQueue {
-    /// Up to `most` slices from the front.
+    /// Up to `most` slices from the front, and never half of a write that appends.
     fn ready(&mut self, most: usize) -> Option<Ready> {
         if let Stage::Failed(errno) = self.items.front()?.stage {
             return Some(Ready::Failed(errno));
         }
         self.mark_ready();
-        let ready = self.items.iter().take(most).map_while(|d| {
+        let ready = self.items.iter().take(self.whole(most)).map_while(|d| {
             let write = SliceWrite {
                 indx: d.indx,
                 slice: Slice { pos: d.pos, id: d.id, size: d.len, off: 0, len: d.len },
                 mtime: d.mtime,
+                appends: d.appends,
             };
             // A commit that got through shows that it is not for nothing to go on waiting.
             Some((write, d.ready_at?.max(self.committed_at.unwrap_or(d.ready_at?))))
         });
         let (writes, since): (Vec<_>, Vec<_>) = ready.unzip();
         (!writes.is_empty()).then_some(Ready::Writes(writes, since))
+    }
+
+    /// How many stored slices at the front may be committed together.
+    fn whole(&self, most: usize) -> usize {
+        let stored = self.items.partition_point(|d| d.ready_at.is_some());
+        // One that is lost takes the write with it.
+        let is_cut = |at: usize| {
+            self.items.get(at).is_some_and(|d| d.is_half && !matches!(d.stage, Stage::Failed(_)))
+        };
+        let mut end = stored.min(most);
+        while end < stored && is_cut(end) {
+            end += 1;
+        }
+        while end > 0 && is_cut(end) {
+            end -= 1;
+        }
+        end
     }
 
     /// Notes since when slices have been waiting for nothing but the metadata.
@@ -133,12 +151,18 @@ impl Core {
                 Ready::Writes(writes, since) => {
                     match self.meta.write_slices(file.ino, &writes, since[0]).await {
                         Ok(done) => {
-                            self.compact_long_lists(file.ino, &writes, &done).await;
+                            self.compact_long_lists(file.ino, &done).await;
                             let mut state = file.state();
-                            state.committed(&writes, &done, self.tick());
+                            state.committed(&done, self.tick());
                             // Under the same lock: a read finds the bytes here or there.
                             state.dirty.items.drain(..writes.len());
                             state.dirty.committed_at = Some(Instant::now());
+                            if done.placed != writes {
+                                // Another client's bytes are where the kernel shows appended ones.
+                                state.has_wrong_pages();
+                                drop(state);
+                                self.invalidations.inode(file.ino);
+                            }
                             (0, None)
                         }
                         // Some of them may still fit.

@@ -43,6 +43,10 @@ pub(crate) struct Dirty {
     pub(crate) stage: Stage,
     /// Since when it and all before it are stored.
     pub(crate) ready_at: Option<Instant>,
+    /// Its bytes belong at the end of the file; where that is says the commit, `indx` and `pos` are what we expect.
+    pub(crate) appends: bool,
+    /// It is the other half of a write whose first lies in the slice before: they are committed together.
+    pub(crate) is_half: bool,
 }
 
 impl Dirty {
@@ -96,8 +100,8 @@ impl DirtyQueue {
     }
 
     /// The growing slice that can take these bytes: they begin in its tail or at its end, and nothing newer
-    /// lies under them.
-    fn target(&self, part: &Part) -> Option<usize> {
+    /// lies under them. What appends grows with appends only.
+    fn target(&self, part: &Part, appends: bool) -> Option<usize> {
         let mut left = self.growing;
         for (at, d) in self.items.iter().enumerate().rev() {
             if left == 0 {
@@ -107,7 +111,8 @@ impl DirtyQueue {
                 left -= 1;
                 let tail = d.pos + writer.uploaded_bytes();
                 let fits = d.indx == part.indx && part.pos >= tail && part.pos <= d.pos + d.len;
-                if fits && writer.failure().is_none() {
+                let is_alike = d.appends == appends && (!appends || part.pos == d.pos + d.len);
+                if fits && is_alike && writer.failure().is_none() {
                     return Some(at);
                 }
             }
@@ -119,8 +124,8 @@ impl DirtyQueue {
     }
 
     /// How many new slices a write needs.
-    pub(crate) fn new_slices(&self, off: u64, len: u64) -> usize {
-        parts(off, len).filter(|part| self.target(part).is_none()).count()
+    pub(crate) fn new_slices(&self, off: u64, len: u64, appends: bool) -> usize {
+        parts(off, len).filter(|part| self.target(part, appends).is_none()).count()
     }
 
     /// Takes the bytes in; `ids` has one for each new slice.
@@ -129,12 +134,13 @@ impl DirtyQueue {
         chunks: &Arc<ChunkStore>,
         off: u64,
         data: &[u8],
+        appends: bool,
         pages: &mut Reservation,
         ids: &mut Vec<SliceId>,
     ) -> juicefs_chunk::Result<()> {
         let (now, mtime) = (Instant::now(), Time::now());
         for part in parts(off, data.len() as u64) {
-            let at = match self.target(&part) {
+            let at = match self.target(&part, appends) {
                 Some(at) => at,
                 None => {
                     let Some(id) = ids.pop() else { return Err(juicefs_chunk::Error::Stopped) };
@@ -148,6 +154,8 @@ impl DirtyQueue {
             d.len = writer.length();
             d.touched = now;
             d.mtime = d.mtime.max(mtime);
+            d.appends = appends;
+            d.is_half = appends && part.start > 0;
             writer.flush_full_blocks();
             if d.len == 0 {
                 self.growing -= 1;
@@ -172,6 +180,8 @@ impl DirtyQueue {
             mtime,
             stage: Stage::Growing(writer),
             ready_at: None,
+            appends: false,
+            is_half: false,
         });
         self.items.len() - 1
     }
@@ -199,14 +209,14 @@ impl DirtyQueue {
         frozen
     }
 
-    /// What must not grow any longer after a write: full slices, and the oldest where too many grow.
+    /// What must not grow any longer after a write: full slices, halves of appends, and the oldest where too many grow.
     pub(crate) fn freeze_full(&mut self) -> Vec<Frozen> {
         let mut excess = self.growing.saturating_sub(GROWING_MAX);
         self.freeze(|d| {
             let is_full = u64::from(d.pos) + u64::from(d.len) >= CHUNK_BYTES;
             let is_excess = excess > 0;
             excess -= usize::from(is_excess);
-            is_full || is_excess
+            is_full || is_excess || d.is_half
         })
     }
 

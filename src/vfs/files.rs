@@ -10,7 +10,7 @@ use crate::dirty::DirtyQueue;
 use crate::lists::ChunkList;
 use juicefs_base::Errno;
 use juicefs_base::sync::{Mutex, MutexGuard};
-use juicefs_meta::{Attr, Ino, Kind, SliceWrite, SlicesDone, Time};
+use juicefs_meta::{Attr, Ino, Kind, SlicesDone, Time};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,13 +133,13 @@ impl FileState {
     }
 
     /// Dirty slices of ours are in the metadata now.
-    pub(crate) fn committed(&mut self, writes: &[SliceWrite], done: &SlicesDone, tick: u64) {
+    pub(crate) fn committed(&mut self, done: &SlicesDone, tick: u64) {
         let before =
             |known: &Version| known.shape.mtime == done.mtime_before && known.ctime == done.ctime_before;
         let version = Version::of(&done.attr);
         self.epoch += 1;
         if self.lists_of.as_ref().is_some_and(before) {
-            for (at, write) in writes.iter().enumerate() {
+            for (at, write) in done.placed.iter().enumerate() {
                 let records = done.slices.get(at).map_or(0, |records| *records as usize);
                 match self.lists.get_mut(&write.indx) {
                     Some(list) if list.records() + 1 == records => list.push(&write.slice),

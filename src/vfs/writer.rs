@@ -48,9 +48,9 @@ impl Core {
                     check_size(base, data.len())?;
                     begin = Some(base);
                     let at = base + done as u64;
-                    let missing = state.dirty.new_slices(at, part.len() as u64).saturating_sub(ids.len());
+                    let missing = state.dirty.new_slices(at, part.len() as u64, appends).saturating_sub(ids.len());
                     if missing == 0 {
-                        self.insert(file, &mut state, at, part, &mut pages, &mut ids)?;
+                        self.insert(file, &mut state, (at, appends), part, &mut pages, &mut ids)?;
                     }
                     missing
                 };
@@ -99,8 +99,8 @@ impl Core {
                 if state.dirty.items.len() >= DIRTY_MAX {
                     return None;
                 }
-                if state.dirty.new_slices(off, data.len() as u64) <= ids.len() {
-                    return Some(self.insert(file, &mut state, off, data, &mut pages, &mut ids));
+                if state.dirty.new_slices(off, data.len() as u64, false) <= ids.len() {
+                    return Some(self.insert(file, &mut state, (off, false), data, &mut pages, &mut ids));
                 }
             }
             ids.push(self.meta.slice_id_at_hand()?);
@@ -112,13 +112,13 @@ impl Core {
         self: &Arc<Self>,
         file: &Arc<File>,
         state: &mut FileState,
-        off: u64,
+        (off, appends): (u64, bool),
         data: &[u8],
         pages: &mut Reservation,
         ids: &mut Vec<SliceId>,
     ) -> Result<()> {
         let was_clean = state.dirty.is_empty();
-        let written = state.dirty.insert(&self.chunks, off, data, pages, ids);
+        let written = state.dirty.insert(&self.chunks, off, data, appends, pages, ids);
         let frozen = state.dirty.freeze_full();
         if was_clean && !state.dirty.is_empty() {
             self.has_become_dirty(file);

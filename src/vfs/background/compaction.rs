@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt as _};
 use juicefs_base::Errno;
 use juicefs_base::sync::Mutex;
 use juicefs_chunk::{ChunkStore, SliceWriter};
-use juicefs_meta::{Compaction, Ino, Slice, SliceWrite, SlicesDone, plan_compaction};
+use juicefs_meta::{Compaction, Ino, Slice, SlicesDone, plan_compaction};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -199,11 +199,10 @@ impl Core {
     pub(crate) async fn compact_long_lists(
         self: &Arc<Self>,
         ino: Ino,
-        writes: &[SliceWrite],
         done: &SlicesDone,
     ) {
         let mut longest: HashMap<u32, u32> = HashMap::new();
-        for (write, &records) in writes.iter().zip(&done.slices) {
+        for (write, &records) in done.placed.iter().zip(&done.slices) {
             if records % 100 == 99 || records > 350 {
                 let most = longest.entry(write.indx).or_default();
                 *most = records.max(*most);

@@ -5,7 +5,7 @@ use juicefs_base::Errno;
 use super::{Volume, name, refused, root, user};
 use crate::overlay::hole;
 use crate::port::{Get, Got, Hold};
-use crate::request::{OpenFlags, RangeCopy, SetAttr, fallocate};
+use crate::request::{OpenFlags, RangeCopy, SetAttr, SliceWrite, fallocate};
 use crate::types::{CHUNK_BYTES, FILE_BYTES_MAX, Ino, Slice, Time};
 
 async fn chunk(volume: &Volume, ino: Ino, indx: u32) -> Vec<Slice> {
@@ -46,6 +46,33 @@ async fn writes_and_truncates_leave_the_peers_records() {
     );
     assert_eq!(chunk(&volume, file, 1).await, []);
     assert_eq!(chunk(&volume, file, 2).await, [hole(0, 65_782_272), hole(0, 65_782_272)]);
+    volume.audit().await;
+}
+
+#[tokio::test]
+async fn what_appends_goes_to_the_end_whoever_moved_it() {
+    let volume = Volume::new().await;
+    let file = volume.touch(Ino::ROOT, "f").await;
+    // Two clients believe that it is empty: one is earlier, and ends just before the border of a chunk.
+    volume.write(file, CHUNK_BYTES - 100, 90).await.unwrap();
+    let (id, at) = (volume.meta.new_slice_id().await.unwrap(), Time::now());
+    let write = SliceWrite { indx: 0, slice: data(0, id, 30), mtime: at, appends: true };
+    let other = SliceWrite { slice: data(30, id + 1, 50), ..write };
+    let fixed = SliceWrite { slice: data(7, id + 2, 3), appends: false, ..write };
+    let done =
+        volume.meta.write_slices(file, &[write, fixed, other], std::time::Instant::now()).await.unwrap();
+    let border = u32::try_from(CHUNK_BYTES).unwrap() - 10;
+    let placed = [
+        SliceWrite { slice: Slice { len: 10, ..data(border, id, 30) }, ..write },
+        SliceWrite { indx: 1, slice: Slice { off: 10, len: 20, ..data(0, id, 30) }, ..write },
+        fixed,
+        SliceWrite { indx: 1, slice: data(20, id + 1, 50), ..write },
+    ];
+    assert_eq!(done.placed, placed);
+    assert_eq!((done.slices.as_slice(), done.attr.length), (&[2, 1, 3, 2][..], CHUNK_BYTES + 70));
+    assert_eq!(chunk(&volume, file, 1).await, [placed[1].slice, placed[3].slice]);
+    volume.audit().await;
+    volume.unlink(Ino::ROOT, "f").await.unwrap();
     volume.audit().await;
 }
 

@@ -47,6 +47,52 @@ async fn two_clients_that_append_in_turns_lose_nothing() {
     }
 }
 
+/// Each record says whose it is and which, and fills itself with the same.
+fn record(who: u8, nth: u32) -> Vec<u8> {
+    [vec![who], nth.to_le_bytes().to_vec(), vec![who ^ nth as u8; 4995]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_append_to_one_open_file_lose_and_tear_nothing() {
+    const EACH: u32 = 60;
+    let world = World::new().await;
+    let clients = [world.client().await, world.client().await];
+    let begin = (64 << 20) - 201_234;
+    let handle = clients[0].create("log").await;
+    clients[0].truncate(handle, begin).await;
+    clients[0].close(handle).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for (who, client) in clients.iter().enumerate() {
+        let vfs = client.vfs.clone();
+        let (ino, fh) = client.open("log", APPEND).await;
+        tasks.spawn(async move {
+            for nth in 0..EACH {
+                vfs.write(ino, fh, 0, &record(who as u8, nth)).await.unwrap();
+                if nth % 3 == who as u32 {
+                    vfs.fsync(ino, fh).await.unwrap();
+                }
+            }
+            vfs.flush(ino, fh, 0).await.unwrap();
+            vfs.release(ino, fh).await.unwrap();
+        });
+    }
+    tasks.join_all().await;
+    for client in &clients {
+        let handle = client.open("log", RO).await;
+        let all = client.read(handle, begin, 1 << 20).await;
+        client.close(handle).await;
+        assert_eq!(all.len(), 2 * EACH as usize * 5000);
+        let mut counts = [0; 2];
+        for found in all.chunks(5000) {
+            let who = usize::from(found[0]);
+            assert!(found == record(found[0], counts[who]), "{who}: {:?} after {counts:?}", &found[..9]);
+            counts[who] += 1;
+        }
+    }
+    clients[0].unlink("log").await;
+    clients[0].vfs.wait_for_deletions().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_kernel_keeps_its_pages_only_while_nobody_else_wrote() {
     let world = World::new().await;
