@@ -112,7 +112,7 @@ macro_rules! operations {
 
 operations! {
     Access = "access", CopyFileRange = "copy_file_range", Create = "create", Fallocate = "fallocate", Flock = "flock", Flush = "flush", Fsync = "fsync",
-    Getattr = "getattr", Getlk = "getlk", Getxattr = "getxattr", Link = "link", Listxattr = "listxattr", Lookup = "lookup", Lseek = "lseek", Mkdir = "mkdir", Mknod = "mknod",
+    Getattr = "getattr", Getlk = "getlk", Getxattr = "getxattr", Ioctl = "ioctl", Link = "link", Listxattr = "listxattr", Lookup = "lookup", Lseek = "lseek", Mkdir = "mkdir", Mknod = "mknod",
     Open = "open", Opendir = "opendir", Read = "read", Readdir = "readdir", Readlink = "readlink",
     Release = "release", Releasedir = "releasedir", Removexattr = "removexattr", Rename = "rename", Rmdir = "rmdir", Setattr = "setattr", Setlk = "setlk", Setxattr = "setxattr",
     Statfs = "statfs", Symlink = "symlink", Truncate = "truncate", Unlink = "unlink", Write = "write",

@@ -22,7 +22,7 @@ pub struct FuseOptions {
     pub max_background: u16,
     /// Threads that read the one descriptor.
     pub threads: usize,
-    /// Replaces the caller's umask (`--umask`).
+    /// Beside the caller's own umask (`--umask`).
     pub umask: Option<u16>,
     /// Who root becomes (`--root-squash`).
     pub root_squash: Option<(u32, u32)>,
@@ -36,6 +36,8 @@ pub struct FuseOptions {
     pub capabilities: bool,
     /// `security.selinux` (`--enable-selinux`).
     pub selinux: bool,
+    /// Flags of nodes, as chattr and lsattr ask for them (`--enable-ioctl`).
+    pub ioctl: bool,
     flags: MsFlags,
     fsname: Option<String>,
     /// `-o` words that were accepted and change nothing, for a warning.
@@ -61,6 +63,7 @@ impl FuseOptions {
             xattrs: false,
             capabilities: false,
             selinux: false,
+            ioctl: false,
             // As the peer and `fusermount3` do; `-o suid,dev` takes them off.
             flags: MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
             fsname: None,

@@ -34,6 +34,10 @@ pub(crate) struct Fitted {
     pub(crate) bytes: Bytes,
 }
 
+/// What an ioctl answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Output(pub(crate) Bytes);
+
 /// An open directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenedDirectory {

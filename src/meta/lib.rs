@@ -14,6 +14,7 @@ mod locks;
 mod meta;
 pub mod mirror;
 mod numbers;
+mod open_cache;
 mod open_files;
 mod ops;
 pub mod overlay;
@@ -39,8 +40,8 @@ pub use meta::{FreedSliceSink, Meta};
 pub use ops::quota::OwnersUsage;
 pub use ops::write_many::SLICES_MAX;
 pub use request::{
-    MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone, StatFs,
-    WriteDone, XattrMode,
+    AtimeMode, MetaOptions, NewNode, OpenFlags, RenameFlags, SetAttr, SetTime, SliceWrite, SlicesDone,
+    StatFs, WriteDone, XattrMode,
 };
 pub use rules::{Compaction, plan_compaction};
 pub use session::{SessionInfo, VolumeGoneSink};

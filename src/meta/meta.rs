@@ -43,6 +43,7 @@ pub struct Meta {
     /// 0 = no session. Set by `start_session`, cleared by `close_session`.
     pub(crate) sid: AtomicU64,
     pub(crate) open_files: OpenFiles,
+    pub(crate) open_cache: crate::open_cache::OpenCache,
     pub(crate) kept: crate::kept::Kept,
     pub(crate) freed_slice_sink: RwLock<Option<FreedSliceSink>>,
     /// Operations take turns on what they change together.
@@ -105,6 +106,7 @@ impl Meta {
             line_numbers: LineNumbers::default(),
             mirror,
             engine,
+            open_cache: crate::open_cache::OpenCache::new(options.open_cache, options.open_cache_limit),
             options,
             format: RwLock::new(Arc::new(format)),
             read_only_reason: RwLock::new(read_only_reason),

@@ -22,6 +22,12 @@ pub struct MetaOptions {
     pub subdir: Option<String>,
     /// Directories of `subdir` that are missing are made, for everybody as the root of a volume is.
     pub makes_subdir: bool,
+    /// When reading moves the atime of what is read.
+    pub atime: AtimeMode,
+    /// How long attributes of an opened file are good for another open without asking; zero: not at all.
+    pub open_cache: std::time::Duration,
+    /// Files whose attributes are kept for that.
+    pub open_cache_limit: usize,
     /// Whose addresses the session document tells; empty = all.
     pub network_interfaces: Vec<String>,
     /// As the session document says it; must parse as a version.
@@ -38,10 +44,24 @@ impl Default for MetaOptions {
             no_bgjob: false,
             subdir: None,
             makes_subdir: false,
+            atime: AtimeMode::default(),
+            open_cache: std::time::Duration::ZERO,
+            open_cache_limit: 10_000,
             network_interfaces: Vec::new(),
             version: crate::format::SESSION_VERSION.to_owned(),
         }
     }
+}
+
+/// When reading moves an atime (`--atime-mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtimeMode {
+    #[default]
+    Never,
+    /// When it is older than the mtime, the ctime, or a day.
+    Relative,
+    /// When it is older than a second.
+    Strict,
 }
 
 /// A time to set.
@@ -66,6 +86,8 @@ pub struct SetAttr {
     pub ctime: Option<SetTime>,
     /// Take suid away, and sgid from group-executable files, as a write by somebody else does.
     pub clear_suid: bool,
+    /// Those of [`crate::types::flags`] that shall be set, the others not; only root changes any.
+    pub flags: Option<u8>,
 }
 
 /// A node to be made.

@@ -96,6 +96,8 @@ pub mod flags {
     pub const IMMUTABLE: u8 = 1;
     pub const APPEND: u8 = 2;
     pub const SKIP_TRASH: u8 = 32;
+    /// What callers see and set; the other bits are another system's.
+    pub const ALL: u8 = IMMUTABLE | APPEND | SKIP_TRASH;
 }
 
 /// Attributes of a node, all that the format keeps.

@@ -15,8 +15,6 @@ pub enum Support {
     Kept,
     /// Taken, without effect, and said so: the text tells why.
     Ignored(&'static str),
-    /// Refused with "not supported yet".
-    NotYet,
 }
 
 /// One flag of the table.
@@ -36,8 +34,6 @@ pub struct Flag {
 pub enum FlagError {
     #[error("unknown mount option `{0}`: see `juicefs mount --help`")]
     Unknown(String),
-    #[error("mount option `{0}` is not supported yet: leave it out")]
-    NotYet(String),
     #[error("mount option `{name}`: {cause}")]
     BadValue { name: String, cause: String },
 }
@@ -56,10 +52,6 @@ const fn ignored(group: &'static str, name: &'static str, value: &'static str, w
     Flag { group, name, value, default: "", help: why, support: Support::Ignored(why) }
 }
 
-const fn not_yet(group: &'static str, name: &'static str, value: &'static str) -> Flag {
-    Flag { group, name, value, default: "", help: "not supported yet", support: Support::NotYet }
-}
-
 const FUSE: &str = "FUSE";
 const META: &str = "META";
 const META_CACHE: &str = "META CACHE";
@@ -72,12 +64,18 @@ pub const FLAGS: &[Flag] = &[
     flag(FUSE, "force", "", "", "mount even if the mount point already has a mount of ours"),
     flag(FUSE, "hide-internal", "", "", "hide .stats and .config"),
     flag(FUSE, "prefix-internal", "", "", "add the prefix .jfs to the names of internal files"),
-    not_yet(FUSE, "update-fstab", ""),
+    flag(
+        FUSE,
+        "update-fstab",
+        "",
+        "",
+        "write the mount into /etc/fstab, and link /sbin/mount.juicefs to this program",
+    ),
     flag(FUSE, "disable-transparent-hugepage", "", "", "avoid latency spikes of huge pages"),
     flag(FUSE, "enable-xattr", "", "", "extended attributes"),
     flag(FUSE, "enable-cap", "", "", "file capabilities (security.capability), with --enable-xattr"),
     flag(FUSE, "enable-selinux", "", "", "SELinux labels (security.selinux), with --enable-xattr"),
-    not_yet(FUSE, "enable-ioctl", ""),
+    flag(FUSE, "enable-ioctl", "", "", "flags of files: chattr +i, +a, and +s to go without the trash"),
     flag(
         FUSE,
         "root-squash",
@@ -87,7 +85,13 @@ pub const FLAGS: &[Flag] = &[
     ),
     flag(FUSE, "all-squash", "UID:GID", "", "who everybody becomes on this mount; before --root-squash"),
     flag(FUSE, "max-fuse-io", "SIZE", "1M", "largest FUSE request"),
-    not_yet(FUSE, "umask", "OCTAL"),
+    flag(
+        FUSE,
+        "umask",
+        "OCTAL",
+        "",
+        "mask of the modes of new files and directories, beside the caller's own",
+    ),
     flag(META, "subdir", "DIR", "", "directory of the volume shown as root"),
     flag(
         META,
@@ -111,7 +115,7 @@ pub const FLAGS: &[Flag] = &[
         name: "atime-mode",
         value: "MODE",
         default: "noatime",
-        help: "when atime changes: only noatime yet",
+        help: "when reading moves atime: noatime, relatime or strictatime",
         support: Support::Kept,
     },
     ignored(META, "skip-dir-nlink", "N", "only for key-value engines, which are not there yet"),
@@ -136,8 +140,14 @@ pub const FLAGS: &[Flag] = &[
         "how long the kernel remembers that a name is missing",
     ),
     flag(META_CACHE, "readdir-cache", "", "", "let the kernel keep directory listings"),
-    not_yet(META_CACHE, "open-cache", "DURATION"),
-    ignored(META_CACHE, "open-cache-limit", "N", "opens are always checked"),
+    flag(
+        META_CACHE,
+        "open-cache",
+        "DURATION",
+        "0",
+        "how long an opened file is good for another open without asking: changes by other clients are seen that late",
+    ),
+    flag(META_CACHE, "open-cache-limit", "N", "10000", "with --open-cache: most files, 0 = a million"),
     flag(STORAGE, "storage", "TYPE", "", "replaces the volume's storage type for this mount"),
     flag(STORAGE, "bucket", "URL", "", "replaces the volume's bucket for this mount"),
     flag(STORAGE, "storage-class", "CLASS", "", "storage class of what this mount writes"),
@@ -229,13 +239,11 @@ impl MountOptions {
     /// ignored one comes back.
     ///
     /// # Errors
-    /// A name that the table doesn't have, a flag that is not supported yet, a value that can't be read.
+    /// A name that the table doesn't have, a value that can't be read.
     pub fn set(&mut self, name: &str, value: &str) -> Result<Option<&'static str>, FlagError> {
         let found = find(name).ok_or_else(|| FlagError::Unknown(name.to_owned()))?;
         let bad = |cause: String| FlagError::BadValue { name: name.to_owned(), cause };
         match found.support {
-            Support::NotYet if found.value.is_empty() && value == "false" => return Ok(None),
-            Support::NotYet => return Err(FlagError::NotYet(name.to_owned())),
             Support::Ignored(why) => return Ok(Some(why)),
             Support::Kept => {}
         }
@@ -265,6 +273,8 @@ impl MountOptions {
             "enable-xattr" => &mut self.enable_xattr,
             "enable-cap" => &mut self.enable_cap,
             "enable-selinux" => &mut self.enable_selinux,
+            "enable-ioctl" => &mut self.enable_ioctl,
+            "update-fstab" => &mut self.update_fstab,
             "read-only" => &mut self.read_only,
             "no-bgjob" => &mut self.no_bgjob,
             "backup-skip-trash" => &mut self.backup_skip_trash,
@@ -296,8 +306,15 @@ impl MountOptions {
             "subdir" => self.subdir = (!value.is_empty()).then(|| value.to_owned()),
             "backup-meta" => self.backup_meta = backup_interval(parse_duration(value).map_err(unit)?)?,
             "heartbeat" => self.heartbeat = parse_duration(value).map_err(unit)?,
-            "atime-mode" if value == "noatime" => {}
-            "atime-mode" => return Err(format!("`{value}` is not supported yet: use noatime")),
+            "atime-mode" => self.atime_mode = one_of(value, &["noatime", "relatime", "strictatime"])?,
+            "open-cache" => self.open_cache = parse_duration(value).map_err(unit)?,
+            "open-cache-limit" => self.open_cache_limit = whole(value)?,
+            "umask" => {
+                let mask = u16::from_str_radix(value, 8).ok().filter(|mask| *mask <= 0o777);
+                self.umask = Some(
+                    mask.ok_or_else(|| format!("`{value}` is no mask: write it in octal, such as 022"))?,
+                );
+            }
             "skip-dir-mtime" => self.skip_dir_mtime = parse_duration(value).map_err(unit)?,
             "attr-cache" => self.attr_ttl = parse_duration(value).map_err(unit)?,
             "entry-cache" => self.entry_ttl = parse_duration(value).map_err(unit)?,
@@ -320,9 +337,6 @@ impl MountOptions {
             "buffer-size" => self.buffer_bytes = parse_bytes(value, MIB).map_err(unit)?,
             "max-readahead" => self.readahead_bytes = Some(parse_bytes(value, MIB).map_err(unit)?),
             "prefetch" => self.prefetch = whole(value)?,
-            "cache-dir" => {
-                self.cache_dirs = directories(value);
-            }
             "max-stage-write" => self.max_stage_write = whole(value)?,
             "writeback-threshold-size" => {
                 self.writeback_threshold_bytes = parse_bytes(value, 1).map_err(unit)?;
@@ -333,6 +347,17 @@ impl MountOptions {
                     UploadHours::parse(value)?;
                 }
                 self.upload_hours = value.to_owned();
+            }
+            other => self.set_cache_value(other, value)?,
+        }
+        Ok(())
+    }
+
+    fn set_cache_value(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let unit = |error: UnitError| error.to_string();
+        match name {
+            "cache-dir" => {
+                self.cache_dirs = directories(value);
             }
             "cache-mode" => {
                 self.cache_mode = u32::from_str_radix(value, 8)
@@ -442,9 +467,6 @@ mod tests {
         assert_eq!(options.attr_ttl, Duration::from_secs(3));
         let error = options.set("max-uploads", "zero").expect_err("bad").to_string();
         assert!(error.contains("max-uploads") && error.contains("zero"), "{error}");
-        for flag in FLAGS.iter().filter(|flag| flag.support == Support::NotYet) {
-            assert_eq!(options.set(flag.name, "x"), Err(FlagError::NotYet(flag.name.into())));
-        }
         assert_eq!(options.set("nonsense", ""), Err(FlagError::Unknown("nonsense".into())));
         assert!(options.set("no-usage-report", "").expect("ignored").is_some());
     }

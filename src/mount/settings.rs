@@ -47,6 +47,12 @@ pub struct MountOptions {
     pub read_only: bool,
     pub heartbeat: Duration,
     pub skip_dir_mtime: Duration,
+    /// `noatime`, `relatime` or `strictatime`.
+    pub atime_mode: String,
+    /// Zero: every open asks.
+    pub open_cache: Duration,
+    /// 0: as many as are allowed at all.
+    pub open_cache_limit: usize,
     pub no_bgjob: bool,
     /// Zero turns the hourly metadata backup off.
     pub backup_meta: Duration,
@@ -117,11 +123,14 @@ pub struct MountOptions {
     pub enable_xattr: bool,
     pub enable_cap: bool,
     pub enable_selinux: bool,
+    pub enable_ioctl: bool,
     pub umask: Option<u16>,
     pub root_squash: Option<(u32, u32)>,
     pub all_squash: Option<(u32, u32)>,
     /// Mount over another mount of ours.
     pub force: bool,
+    /// Only the command line does anything about it.
+    pub update_fstab: bool,
     pub disable_thp: bool,
     /// `host:port` for metrics; empty: none. Unset: the peer's, or another port when that is taken.
     pub metrics: Option<String>,
@@ -141,6 +150,9 @@ impl Default for MountOptions {
             read_only: false,
             heartbeat: 12 * second,
             skip_dir_mtime: Duration::ZERO,
+            atime_mode: "noatime".to_owned(),
+            open_cache: Duration::ZERO,
+            open_cache_limit: 10_000,
             no_bgjob: false,
             backup_meta: 3600 * second,
             backup_skip_trash: false,
@@ -191,10 +203,12 @@ impl Default for MountOptions {
             enable_xattr: false,
             enable_cap: false,
             enable_selinux: false,
+            enable_ioctl: false,
             umask: None,
             root_squash: None,
             all_squash: None,
             force: false,
+            update_fstab: false,
             disable_thp: false,
             metrics: None,
             custom_labels: Vec::new(),
@@ -217,6 +231,7 @@ impl MountOptions {
         fuse.xattrs = self.enable_xattr;
         fuse.capabilities = self.enable_cap;
         fuse.selinux = self.enable_selinux;
+        fuse.ioctl = self.enable_ioctl;
         fuse.caches_listings = self.readdir_cache;
         for list in &self.fuse_options {
             fuse.apply_list(list)?;

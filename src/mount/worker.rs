@@ -12,7 +12,7 @@ use juicefs_base::metrics::Samples;
 use juicefs_base::{Errno, ExposeSecret};
 use juicefs_chunk::{ChecksumLevel, ChunkConfig, ChunkStore, Compression, Eviction, UploadHours, Writeback};
 use juicefs_fuse::Session;
-use juicefs_meta::{Format, Meta, MetaOptions, MetaUrl};
+use juicefs_meta::{AtimeMode, Format, Meta, MetaOptions, MetaUrl};
 use juicefs_object::layers::switch::Switch;
 use juicefs_object::{Bandwidth, BandwidthSource, Debts, PAYERS, RetryPolicy, Store, Throttled, Traffic};
 use juicefs_vfs::{Vfs, VfsConfig};
@@ -27,6 +27,8 @@ use tokio::task::AbortHandle;
 
 /// How long the end of a volume may take before it is left to the clean-up of other clients.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(120);
+/// What `--open-cache-limit 0` means.
+const OPENS_MAX: usize = 1_000_000;
 
 /// How long the end of a mount waits for copies to the far bucket; the journal keeps what is left.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(20);
@@ -245,6 +247,13 @@ fn meta_options(settings: &MountSettings) -> MetaOptions {
         read_only: options.read_only,
         heartbeat: options.heartbeat,
         skip_dir_mtime: options.skip_dir_mtime,
+        atime: match &*options.atime_mode {
+            "strictatime" => AtimeMode::Strict,
+            "relatime" => AtimeMode::Relative,
+            _ => AtimeMode::Never,
+        },
+        open_cache: options.open_cache,
+        open_cache_limit: if options.open_cache_limit == 0 { OPENS_MAX } else { options.open_cache_limit },
         mount_point: options.mountpoint.to_string_lossy().into_owned(),
         no_bgjob: options.no_bgjob,
         subdir: options.subdir.clone(),

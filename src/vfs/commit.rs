@@ -59,9 +59,8 @@ impl DirtyQueue {
     fn whole(&self, most: usize) -> usize {
         let stored = self.items.partition_point(|d| d.ready_at.is_some());
         // One that is lost takes the write with it.
-        let is_cut = |at: usize| {
-            self.items.get(at).is_some_and(|d| d.is_half && !matches!(d.stage, Stage::Failed(_)))
-        };
+        let is_cut =
+            |at: usize| self.items.get(at).is_some_and(|d| d.is_half && !matches!(d.stage, Stage::Failed(_)));
         let mut end = stored.min(most);
         while end < stored && is_cut(end) {
             end += 1;

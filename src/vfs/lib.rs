@@ -35,6 +35,7 @@ pub use background::compaction::Compacted;
 pub use config::VfsConfig;
 pub use error::{Error, Result};
 pub use invalidate::Invalidate;
+pub use juicefs_meta::types::flags as node_flags;
 pub use ops::seek::Seek;
 pub use special::{ACCESS_LOG, CONTROL};
 pub use vfs::Vfs;

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use juicefs_base::{Errno, backoff};
 use juicefs_meta::types::CHUNK_BYTES;
+use juicefs_meta::{Attr, Time};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,7 @@ impl Core {
             match self.fetch(&pieces, len).await {
                 Ok(bytes) => {
                     self.read_ahead(handle, off, len as u64, length);
+                    self.has_read(file);
                     return Ok(bytes);
                 }
                 Err(error)
@@ -78,6 +80,19 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// The atime of a file moves behind the back of who reads it.
+    fn has_read(self: &Arc<Self>, file: &File) {
+        let known = {
+            let mut state = file.state();
+            let Some(attr) = state.attr.filter(|attr| self.meta.moves_atime(attr)) else { return };
+            // Whoever reads next finds it moved.
+            state.attr = Some(Attr { atime: Time::now(), ..attr });
+            attr
+        };
+        let (core, ino) = (Arc::clone(self), file.ino);
+        self.runtime.spawn(async move { core.meta.touch_atime(ino, &known).await });
     }
 
     /// The pieces of `[off, off + len)`, from the remembered lists or fresh ones.

@@ -48,7 +48,8 @@ impl Core {
                     check_size(base, data.len())?;
                     begin = Some(base);
                     let at = base + done as u64;
-                    let missing = state.dirty.new_slices(at, part.len() as u64, appends).saturating_sub(ids.len());
+                    let missing =
+                        state.dirty.new_slices(at, part.len() as u64, appends).saturating_sub(ids.len());
                     if missing == 0 {
                         self.insert(file, &mut state, (at, appends), part, &mut pages, &mut ids)?;
                     }

@@ -47,10 +47,16 @@ pub(crate) fn translate(arguments: &[OsString]) -> Option<Vec<OsString>> {
 }
 
 fn options(list: &str) -> impl Iterator<Item = String> {
-    list.split(',')
-        .filter(|option| !option.is_empty() && !FOR_OTHERS.contains(option))
+    let mut is_quoted = false;
+    // As mount(8) has it, a comma between quotes does not end an option.
+    let split = list.split(move |letter| {
+        is_quoted ^= letter == '"';
+        letter == ',' && !is_quoted
+    });
+    split
+        .map(|option| option.replace('"', ""))
+        .filter(|option| !option.is_empty() && !FOR_OTHERS.contains(&&**option))
         .filter(|option| !option.starts_with("x-") && !option.starts_with("comment="))
-        .map(str::to_owned)
 }
 
 /// `--name` or `--name=value` when the option is a flag of `juicefs mount`.
@@ -67,7 +73,7 @@ mod tests {
     #[test]
     fn a_line_of_fstab_is_a_mount_in_the_background() {
         let words: Vec<_> =
-            "/sbin/mount.juicefs redis://h/1 /jfs -n -o rw,_netdev,cache-size=100,read-only,noatime"
+            "/sbin/mount.juicefs redis://h/1 /jfs -n -o rw,_netdev,upload-hours=\"1,5\",cache-size=100,read-only,noatime"
                 .split(' ')
                 .map(OsString::from)
                 .collect();
@@ -75,7 +81,7 @@ mod tests {
         let line = translate(&words).expect("no dry run").join(OsStr::new(" "));
         assert_eq!(
             line,
-            "juicefs mount --background redis://h/1 /jfs --cache-size=100 --read-only -o rw,noatime"
+            "juicefs mount --background redis://h/1 /jfs --upload-hours=1,5 --cache-size=100 --read-only -o rw,noatime"
         );
     }
 }

@@ -7,8 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 const COMMANDS: &[&str] =
     &["tier", "debug", "gateway", "webdav", "bench", "objbench", "sync", "clone", "mdtest"];
 
-/// A flag by its command (empty: all of them), its name, its letter and whether a value follows. Those of `mount` are
-/// in the table of the mount room.
+/// A flag by its command (empty: all of them), its name, its letter and whether a value follows.
 const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
     ("", "pyroscope", None, true),
     ("format", "enable-acl", None, false),

@@ -6,6 +6,7 @@ mod csi;
 mod destroy;
 mod dump;
 mod format;
+mod fstab;
 mod kubernetes;
 mod mirror;
 mod mount;

@@ -1,6 +1,7 @@
 //! `mount`, `umount` and the process of a mount pod.
 
 use anyhow::Context;
+use juicefs_base::ExposeSecret;
 use juicefs_mount::{MountSettings, UmountOptions};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +11,12 @@ use crate::environment::{self, Environment};
 
 pub(super) fn mount(args: MountArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let settings = settings(&args, environment)?;
+    if settings.options.update_fstab {
+        // A path is written in full; a password comes from the environment at boot too.
+        let whole = settings.secrets.meta_url.expose_secret();
+        let is_file = whole.starts_with("sqlite");
+        super::fstab::update(&args, if is_file { whole } else { &args.meta_url }, &settings.options);
+    }
     if args.background {
         // Forks before any thread starts; the child's standard error becomes the file.
         let log = args.log.unwrap_or_else(juicefs_mount::default_log);

@@ -5,6 +5,7 @@ mod attributes;
 mod caller;
 mod data;
 mod directory;
+mod flags;
 mod inherited;
 mod locks;
 mod names;
@@ -12,6 +13,7 @@ mod special;
 mod xattrs;
 
 pub(crate) use attributes::Changes;
+pub(crate) use flags::Ioctl;
 pub(crate) use locks::LockCall;
 
 use crate::options::FuseOptions;
@@ -100,10 +102,10 @@ impl Adapter {
         });
     }
 
-    /// Bits of a mode that a new node may have; the kernel has applied the caller's umask unless `--umask`
-    /// replaced it.
+    /// Bits of a mode that a new node may not have: `--umask` takes away more than the caller's mask does, as with the peer
+    /// (whose help says that it replaces that mask).
     fn umask(&self, callers: u32) -> u16 {
-        self.options.umask.unwrap_or((callers & 0o777) as u16)
+        self.options.umask.unwrap_or_default() | (callers & 0o777) as u16
     }
 }
 

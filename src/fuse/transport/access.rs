@@ -224,6 +224,12 @@ fn attribute_or_bytes(header: &Header, mut fields: Fields<'_>) -> Result<Option<
             let (at, size) = (fields.u64()?, fields.u64()?);
             format!("copy_file_range ({node},{from},{to},{at},{size},{})", fields.u64()?)
         }
+        opcode::IOCTL => {
+            fields.skip(12)?;
+            let (command, at) = (fields.u32()?, fields.u64()?);
+            let (len, room) = (fields.u32()?, fields.u32()?);
+            format!("ioctl ({node},{command:#X},{at:#X},{len},{room})")
+        }
         opcode::LSEEK => {
             let (fh, off) = (fields.u64()?, fields.u64()?);
             format!("lseek ({node},{fh},{off},{}):", fields.u32()?)

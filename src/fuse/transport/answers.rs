@@ -3,7 +3,7 @@
 use super::access::{Access, lock_letter};
 use super::channel::Channel;
 use super::wire::{Body, DIRENT_BYTES, ENTRY_BYTES};
-use crate::request::{Answer, Fitted, Listing, Looked, OpenedDirectory};
+use crate::request::{Answer, Fitted, Listing, Looked, OpenedDirectory, Output};
 use bytes::Bytes;
 use juicefs_base::Errno;
 use juicefs_vfs::{
@@ -247,6 +247,18 @@ impl Answer<Bytes> for Reply {
             Ok(bytes) => self.send(Ok(bytes)),
             Err(errno) => self.send(Err(*errno)),
         }
+    }
+}
+
+/// `fuse_ioctl_out`, then the bytes.
+impl Answer<Output> for Reply {
+    fn answer(self, result: Result<Output, Errno>) {
+        self.body(result.map(|Output(bytes)| {
+            let mut body = Body::with_capacity(16 + bytes.len());
+            // The caller's result, flags, and pieces to be fetched again: none.
+            body.u32(0).u32(0).u32(0).u32(0).raw(&bytes);
+            body
+        }));
     }
 }
 

@@ -4,7 +4,7 @@ use super::Transport;
 use super::access::Access;
 use super::answers::{Lines, PlusLines, Reply};
 use super::wire::{Fields, Header, Short};
-use crate::adapter::{Changes, LockCall, Place};
+use crate::adapter::{Changes, Ioctl, LockCall, Place};
 use crate::request::Answer;
 use bytes::Bytes;
 use juicefs_base::Errno;
@@ -77,16 +77,7 @@ const SENT_AGAIN: u64 = 1 << 63;
 fn only_asks(operation: u32) -> bool {
     use self::opcode as op;
     let asks = [op::LOOKUP, op::GETATTR, op::READLINK, op::ACCESS, op::STATFS, op::READ, op::READDIR];
-    let holds = [
-        op::READDIRPLUS,
-        op::OPEN,
-        op::OPENDIR,
-        op::RELEASE,
-        op::RELEASEDIR,
-        op::GETLK,
-        op::IOCTL,
-        op::LSEEK,
-    ];
+    let holds = [op::READDIRPLUS, op::OPEN, op::OPENDIR, op::RELEASE, op::RELEASEDIR, op::GETLK, op::LSEEK];
     let tells = [op::FORGET, op::BATCH_FORGET, op::INTERRUPT, op::NOTIFY_REPLY, op::DESTROY];
     asks.contains(&operation) || holds.contains(&operation) || tells.contains(&operation)
 }
@@ -270,6 +261,16 @@ impl Transport {
                     _ => reply().error(Errno::EINVAL),
                 }
             }
+            opcode::IOCTL => {
+                // The handle, and whether it is a directory's.
+                fields.skip(12)?;
+                let command = fields.u32()?;
+                // Where the caller has its bytes.
+                fields.skip(8)?;
+                let (len, room) = (fields.u32()? as usize, fields.u32()? as usize);
+                let input = Bytes::copy_from_slice(fields.bytes(len)?);
+                adapter.ioctl(&header.caller, Ioctl { ino, command, input, room }, reply());
+            }
             opcode::COPY_FILE_RANGE => {
                 let (src_fh, src_off) = (fields.u64()?, fields.u64()?);
                 let (dst, dst_fh, dst_off) = (Ino(fields.u64()?), fields.u64()?, fields.u64()?);
@@ -321,7 +322,6 @@ impl Transport {
         match header.opcode {
             opcode::FORGET | opcode::BATCH_FORGET | opcode::NOTIFY_REPLY => {}
             opcode::DESTROY => self.reply(header, fields).answer(Ok(())),
-            opcode::IOCTL => self.reply(header, fields).error(Errno::ENOTTY),
             _ => self.reply(header, fields).error(Errno::ENOSYS),
         }
     }

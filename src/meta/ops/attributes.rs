@@ -1,4 +1,4 @@
-//! chmod, chown, utimens.
+//! chmod, chown, utimens, chattr.
 
 use crate::change_log::{Entry, set};
 use crate::error::Result;
@@ -35,6 +35,7 @@ fn asked_for(asked: &SetAttr) -> u32 {
         | bit(asked.uid.is_some(), set::UID)
         | bit(asked.gid.is_some(), set::GID)
         | bit(asked.ctime.is_some(), set::CTIME)
+        | bit(asked.flags.is_some(), set::FLAGS)
         | time(asked.atime, set::ATIME, set::ATIME_NOW)
         | time(asked.mtime, set::MTIME, set::MTIME_NOW)
 }

@@ -125,6 +125,10 @@ impl Meta {
         loop {
             let blockers = self.try_lock(ino, owner, asked).await?;
             if blockers.is_empty() {
+                if !asked.gives_up() {
+                    // Who holds a lock reads what is there.
+                    self.open_cache.forget(ino);
+                }
                 return Ok(());
             }
             let Patience::Until(interrupted) = &mut patience else { return Err(Errno::EAGAIN.into()) };

@@ -34,6 +34,7 @@ impl Meta {
         let (edge, attr) = found.or_no_entry()?;
         let attr = attr.or_no_entry()?;
         self.open_files.saw(edge.ino, &attr);
+        self.open_cache.saw(edge.ino, &attr);
         Ok((self.shown(edge.ino), attr))
     }
 

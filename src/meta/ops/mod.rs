@@ -3,6 +3,7 @@
 //! Every file adds its calls to [`crate::Meta`]. A call first answers what needs no engine, then runs its
 //! operation through the transaction layer; an operation reads, decides by `rules`, and says its changes.
 
+mod atime;
 mod attributes;
 mod backup;
 mod compact;

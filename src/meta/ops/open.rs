@@ -1,5 +1,7 @@
 //! Files are opened and closed; an open file outlives its last name.
 
+use std::time::Instant;
+
 use juicefs_base::Errno;
 
 use crate::error::Result;
@@ -31,14 +33,39 @@ impl Meta {
     }
 
     async fn found_open(&self, caller: &Caller, ino: Ino, how: OpenFlags) -> Result<Attr> {
-        let attr = self.getattr(ino).await?;
+        let attr = match self.open_cache.get(ino) {
+            Some(attr) => attr,
+            None => {
+                let (asked_at, generation) = (Instant::now(), self.open_cache.generation(ino));
+                let attr = self.getattr(ino).await?;
+                if attr.kind == Kind::File && attr.nlink > 0 {
+                    self.open_cache.keep(ino, &attr, asked_at, generation);
+                }
+                attr
+            }
+        };
         check_open(caller, &attr, how)?;
         // Another client took its last name, and will not keep it for long.
         let is_nameless = attr.kind == Kind::File && attr.nlink == 0;
         if is_nameless && !self.open_files.is_sustained(ino) && !self.adopt(ino).await? {
             return Err(Errno::ENOENT.into());
         }
+        if how.reads() && !is_nameless {
+            return Ok(self.touch_atime(ino, &attr).await.unwrap_or(attr));
+        }
         Ok(attr)
+    }
+
+    /// The attributes of a file as an open takes them: what was read for an open is good for a while where the mount says
+    /// so (`open_cache`).
+    ///
+    /// # Errors
+    /// As [`Self::getattr`].
+    pub async fn getattr_of_open(&self, ino: Ino) -> Result<Attr> {
+        match self.open_cache.get(self.stored(ino)) {
+            Some(attr) => Ok(attr),
+            None => self.getattr(ino).await,
+        }
     }
 
     /// One open less; the last close of a file without a name deletes it, unless another client has it open.

@@ -7,10 +7,10 @@ use super::data::resized;
 use crate::change_log::Entry;
 use crate::error::Result;
 use crate::meta::Meta;
+use crate::overlay::{narrow, parts};
 use crate::port::{Change, Get, Got, Hold, Receipt};
 use crate::request::{SliceWrite, SlicesDone};
 use crate::txn::{Operation, OrNoEntry, Txn};
-use crate::overlay::{narrow, parts};
 use crate::types::{Attr, CHUNK_BYTES, FILE_BYTES_MAX, Ino, Kind, Slice};
 
 /// Slices that one transaction takes; it stays far below what every engine can commit.

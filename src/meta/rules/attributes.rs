@@ -75,6 +75,9 @@ pub(crate) fn changed(caller: &Caller, was: &Attr, set: &SetAttr, now: Time) -> 
         Some(SetTime::Now) => now,
         Some(SetTime::At(time)) => time,
     };
+    if let Some(wanted) = set.flags {
+        attr.flags = was.flags & !flags::ALL | wanted & flags::ALL;
+    }
     attr.atime = moment(set.atime, was.atime);
     attr.mtime = moment(set.mtime, was.mtime);
     attr.ctime = moment(set.ctime, was.ctime);
@@ -106,6 +109,9 @@ fn check_flags(was: &Attr, set: &SetAttr) -> Result<(), Errno> {
 
 fn check_owner(caller: &Caller, was: &Attr, set: &SetAttr) -> Result<(), Errno> {
     let is_owner = caller.uid == was.uid;
+    if set.flags.is_some_and(|wanted| !is_owner || (wanted ^ was.flags) & flags::ALL != 0) {
+        return Err(Errno::EPERM);
+    }
     let may_chown = set.uid.is_none_or(|uid| is_owner && uid == was.uid);
     let may_chgrp = set.gid.is_none_or(|gid| is_owner && (gid == was.gid || caller.is_in_group(gid)));
     if !may_chown || !may_chgrp || (set.mode.is_some() && !is_owner) {
@@ -217,6 +223,21 @@ mod tests {
         let append = Attr { flags: flags::APPEND, ..file(0o644) };
         let touch = SetAttr { mtime: Some(SetTime::Now), ..SetAttr::default() };
         assert!(changed(&caller(0, 0), &append, &touch, NOW).is_ok());
+    }
+
+    #[test]
+    fn only_root_changes_flags_and_those_of_other_systems_stay() {
+        let set = |wanted| SetAttr { flags: Some(wanted), ..SetAttr::default() };
+        let was = Attr { flags: flags::SKIP_TRASH | 8, ..file(0o644) };
+        let now = changed(&caller(0, 0), &was, &set(flags::IMMUTABLE), NOW).unwrap().unwrap();
+        assert_eq!((now.flags, now.ctime), (flags::IMMUTABLE | 8, NOW));
+        assert_eq!(changed(&caller(0, 0), &now, &set(0), NOW).unwrap().unwrap().flags, 8);
+        let owner = caller(10, 20);
+        for wanted in [0, flags::APPEND, flags::SKIP_TRASH | flags::APPEND] {
+            assert_eq!(changed(&owner, &was, &set(wanted), NOW), Err(Errno::EPERM));
+        }
+        assert_eq!(changed(&owner, &was, &set(flags::SKIP_TRASH), NOW), Ok(None));
+        assert_eq!(changed(&caller(11, 20), &was, &set(flags::SKIP_TRASH), NOW), Err(Errno::EPERM));
     }
 
     #[test]

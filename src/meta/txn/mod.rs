@@ -267,7 +267,13 @@ impl Meta {
         }
         committing.store(true, Ordering::Relaxed);
         let doubt = Doubt { meta: self, after };
-        let receipt = match attempt.commit(&changes).await {
+        let committed = attempt.commit(&changes).await;
+        for change in &changes {
+            if let Change::UpdateNode { ino, .. } | Change::DeleteNode { ino } = change {
+                self.open_cache.forget(*ino);
+            }
+        }
+        let receipt = match committed {
             Err(error @ Error::InDoubt(_)) => return Err(error),
             Err(error) => {
                 numbers.into_iter().for_each(|number| self.line_numbers.give_back(number));

@@ -196,11 +196,7 @@ impl Core {
     }
 
     /// After a commit: lists that have become long.
-    pub(crate) async fn compact_long_lists(
-        self: &Arc<Self>,
-        ino: Ino,
-        done: &SlicesDone,
-    ) {
+    pub(crate) async fn compact_long_lists(self: &Arc<Self>, ino: Ino, done: &SlicesDone) {
         let mut longest: HashMap<u32, u32> = HashMap::new();
         for (write, &records) in done.placed.iter().zip(&done.slices) {
             if records % 100 == 99 || records > 350 {

@@ -54,6 +54,7 @@ impl Vfs {
             let handle = self.handles.dir(fh).filter(|handle| handle.ino == ino).ok_or(Errno::EBADF)?;
             if !handle.has_listing(cookie) {
                 self.list(caller, &handle).await?;
+                self.core.meta.touch_atime_of(ino).await;
             }
             let mut lines = Vec::with_capacity(most.min(1024));
             self.dots(&handle, cookie, &mut lines).await?;

@@ -26,7 +26,7 @@ impl Vfs {
                 return Ok(Attributes { ino, attr, attr_ttl: special::TTL });
             }
             let asked_at = self.core.tick();
-            match self.core.meta.getattr(ino).await {
+            match self.core.meta.getattr_of_open(ino).await {
                 Ok(attr) => Ok(self.attributes(ino, self.core.observe(ino, attr, asked_at))),
                 Err(error) if error.errno() == Errno::ENOENT => match self.last_known(ino) {
                     Some(attr) => Ok(self.attributes(ino, attr)),
@@ -86,7 +86,7 @@ impl Vfs {
         }
     }
 
-    async fn set(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
+    pub(super) async fn set(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attr> {
         let file = self.core.files.find(ino);
         let _turn = match &file {
             // A commit that is still to come would bring its own mtime.
@@ -194,7 +194,12 @@ impl Vfs {
     /// # Errors
     /// ESTALE, EINVAL for anything but a symlink.
     pub async fn readlink(&self, ino: Ino) -> Result<Bytes> {
-        self.count(FileOp::Readlink, async { self.core.meta.readlink(ino).await.map_err(stale) }).await
+        self.count(FileOp::Readlink, async {
+            let target = self.core.meta.readlink(ino).await.map_err(stale)?;
+            self.core.meta.touch_atime_of(ino).await;
+            Ok(target)
+        })
+        .await
     }
 
     /// Whether the caller may do what `mask` says (4 read, 2 write, 1 execute).

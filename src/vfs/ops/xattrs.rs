@@ -1,4 +1,4 @@
-//! Operations on extended attributes. Internal files have none and take none.
+//! Operations on extended attributes and on flags. Internal files have none and take none.
 
 use crate::error::{Result, stale};
 use crate::special;
@@ -6,9 +6,40 @@ use crate::vfs::Vfs;
 use bytes::Bytes;
 use juicefs_base::Errno;
 use juicefs_base::metrics::FileOp;
-use juicefs_meta::{Caller, Ino, XattrMode};
+use juicefs_meta::types::flags;
+use juicefs_meta::{Caller, Ino, SetAttr, XattrMode};
 
 impl Vfs {
+    /// Flags of a node (`chattr`), bits of [`juicefs_meta::types::flags`].
+    ///
+    /// # Errors
+    /// EPERM for internal files; ESTALE.
+    pub async fn node_flags(&self, ino: Ino) -> Result<u8> {
+        self.count(FileOp::Ioctl, async {
+            if special::is_special(ino) {
+                return Err(Errno::EPERM.into());
+            }
+            Ok(self.core.meta.getattr(ino).await.map_err(stale)?.flags & flags::ALL)
+        })
+        .await
+    }
+
+    /// Sets just these flags.
+    ///
+    /// # Errors
+    /// As [`Self::setattr`]; EPERM for internal files and for who is not root.
+    pub async fn set_node_flags(&self, caller: &Caller, ino: Ino, wanted: u8) -> Result<()> {
+        self.count(FileOp::Ioctl, async {
+            self.check_writable()?;
+            if special::is_special(ino) {
+                return Err(Errno::EPERM.into());
+            }
+            let set = SetAttr { flags: Some(wanted), ..SetAttr::default() };
+            self.set(caller, ino, &set).await.map(drop)
+        })
+        .await
+    }
+
     /// # Errors
     /// ENODATA, ERANGE, EACCES, ESTALE.
     pub async fn getxattr(&self, caller: &Caller, ino: Ino, name: &Bytes) -> Result<Bytes> {
