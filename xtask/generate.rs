@@ -15,8 +15,11 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         _ => bail!("usage: cargo xtask generate [--check]"),
     };
     let root = repository();
-    for (proto, home) in [("csi", "src/csi/proto/csi.rs"), ("registration", "src/csi/proto/registration.rs")]
-    {
+    for (proto, home) in [
+        ("csi", "src/csi/proto/csi.rs"),
+        ("registration", "src/csi/proto/registration.rs"),
+        ("etcd", "src/meta/engines/kv/etcd/proto.rs"),
+    ] {
         put(&root.join(home), &protocol(&root, proto)?, only_checks)?;
     }
     Ok(())
@@ -39,7 +42,12 @@ fn protocol(root: &Path, name: &str) -> anyhow::Result<String> {
     let file = format!("{name}.proto");
     let descriptors = protox::compile([&file], [root.join("proto")])?;
     let folder = tempfile::tempdir()?;
-    tonic_prost_build::configure().out_dir(folder.path()).compile_fds(descriptors)?;
+    // Of etcd this is a client only, and its values are passed on without a copy.
+    let builder = match name {
+        "etcd" => tonic_prost_build::configure().build_server(false).bytes("."),
+        _ => tonic_prost_build::configure(),
+    };
+    builder.out_dir(folder.path()).compile_fds(descriptors)?;
     let written = fs::read_dir(folder.path())?.next().context("the generator wrote nothing")??.path();
     Command::new("rustfmt").args(["--edition", "2024"]).arg(&written).status().context("rustfmt")?;
     let text = fs::read_to_string(written)?;

@@ -75,4 +75,4 @@ def claims(world):
         volume = world.volume(engine)
         os.mkdir(os.path.join(volume.folder, "second.mnt"))
         address = server.url(volume.name, "table_prefix=second")
-        yield f"{engine}: another volume in the same tables' place", lambda v=volume, a=address: prefixed(v, a)
+        yield f"{engine}: another volume beside the first", lambda v=volume, a=address: prefixed(v, a)

@@ -34,6 +34,25 @@ def server_records(volume):
     return sorted(records)
 
 
+def etcd_records(volume):
+    records = []
+    for key, value in volume.world.database("etcd").rows(volume.name):
+        kind = key[:1].decode()
+        # Our markers (decisions 20) are records of our own that the peer leaves alone.
+        if key in (b"setting", b"CnextChunk") or key.startswith((b"SI", b"U", b"Xop")) or kind == "C" and JOBS.fullmatch(key[1:].decode()):
+            continue
+        if kind == "A" and key[9:] == b"I":  # without its three times
+            value = value[:11] + value[47:]
+        if kind == "D" or key.startswith(b"SE"):  # a time
+            value = b""
+        if kind == "K":  # which slice it is of
+            key = b"K" + key[9:]
+        if kind == "L":
+            key, value = b"L", b"".join(value[at + 8:at + 12] for at in range(0, len(value), 12))
+        records.append(f"{key[:1].decode()} {key[1:].hex()} holds {value.hex()}")
+    return sorted(records)
+
+
 def redis_records(volume):
     script = """local out = {}
         for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -104,7 +123,7 @@ class Different(AssertionError):
 
 
 def compared(engine, ours, theirs):
-    look = {"sqlite": sqlite_records, "redis": redis_records}.get(engine, server_records)
+    look = {"sqlite": sqlite_records, "redis": redis_records, "etcd": etcd_records}.get(engine, server_records)
     runs = []
     for volume, binary, options in ((ours, OURS, []), (theirs, PEER, ["--skip-dir-mtime", "0s"])):
         where = volume.mount(binary, "--heartbeat", "60", *options)

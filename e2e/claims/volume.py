@@ -3,12 +3,12 @@ import contextlib, errno, json, os, re, sqlite3, subprocess, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "peer"))
 import judges
-from servers import MariaDb, Postgres, Redis, S3, Scratch  # noqa: F401
+from servers import Etcd, MariaDb, Postgres, Redis, S3, Scratch  # noqa: F401
 
 OURS, PEER = os.environ["JUICEFS"], os.environ["PEER"]
 ENGINES = ("sqlite", "redis")
 # Database servers, for claims that make a difference there; started when a claim asks for one.
-SERVERS = {"postgres": Postgres, "mysql": MariaDb}
+SERVERS = {"postgres": Postgres, "mysql": MariaDb, "etcd": Etcd}
 
 
 def run(*command, env=None, check=False, seconds=120):

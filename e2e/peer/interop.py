@@ -2,7 +2,7 @@
 `fsck`s, both `gc` dry runs and the audit. Ends in "N passed, N failed"."""
 import collections, itertools, os, signal, sys
 import known, tree, volume as volumes
-from servers import MariaDb, Postgres, Redis, S3, Scratch
+from servers import Etcd, MariaDb, Postgres, Redis, S3, Scratch
 from together import both_at_once, wild
 from volume import OURS, PEER, Volume, check
 
@@ -11,6 +11,7 @@ VOLUMES = {
     "sqlite": [(0, OURS, {"--compress": "none"}), (1, PEER, {"--compress": "lz4", "--block-size": "1024"})],
     "postgres": [(0, OURS, {"--compress": "lz4"}), (1, PEER, {"--compress": "none", "--block-size": "1024"})],
     "mysql": [(1, OURS, {"--compress": "lz4"}), (0, PEER, {"--compress": "none", "--block-size": "1024"})],
+    "etcd": [(0, OURS, {"--compress": "none"}), (1, PEER, {"--compress": "lz4", "--block-size": "1024"})],
     "redis": [(0, PEER, {"--compress": "zstd", "--hash-prefix": "true"}), (1, OURS, {"--compress": "lz4", "--hash-prefix": "true", "--block-size": "256"})],
 }
 number = itertools.count()
@@ -63,7 +64,7 @@ def made(folder, engine, servers, trash_days, formatter, options):
         redis, s3 = servers
         store = ["--storage", "s3", "--bucket", s3.bucket(f"bucket{n}"), "--access-key", s3.access_key, "--secret-key", s3.secret_key]
         meta = redis.url(n)
-    if engine in ("postgres", "mysql"):
+    if engine in ("postgres", "mysql", "etcd"):
         meta = servers[0].database()
     flags = [f"{flag}={value}" for flag, value in options.items()]
     volume = Volume(own, meta, formatter, "--trash-days", str(trash_days), *flags, *store)
@@ -106,7 +107,7 @@ def main(wanted):
         tree.make(reference, longest_target=1000)  # some local file systems take no more
         truth = tree.essence(tree.look(reference))
         for engine in [engine for engine in VOLUMES if engine in wanted]:
-            servers = {"redis": lambda: (Redis(folder, None, "--appendonly", "no"), S3(folder)), "postgres": lambda: (Postgres(folder),), "mysql": lambda: (MariaDb(folder),), "sqlite": tuple}[engine]()
+            servers = {"redis": lambda: (Redis(folder, None, "--appendonly", "no"), S3(folder)), "postgres": lambda: (Postgres(folder),), "mysql": lambda: (MariaDb(folder),), "etcd": lambda: (Etcd(folder),), "sqlite": tuple}[engine]()
             try:
                 if "control" in wanted:
                     control(folder, engine, servers, seconds, seed)

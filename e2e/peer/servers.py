@@ -1,5 +1,5 @@
 """Servers of a test's own: free loopback ports, a folder that goes, ended with the test."""
-import glob, http.client, itertools, json, os, random, re, shutil, signal, socket, subprocess, tempfile, time
+import base64, glob, http.client, itertools, json, os, random, re, shutil, signal, socket, subprocess, tempfile, time
 
 
 def free_ports(count):
@@ -186,6 +186,53 @@ class MariaDb(Database):
         name = name or f"vol{next(self.made)}"
         self.sql(f"CREATE DATABASE {name}; CREATE USER IF NOT EXISTS second IDENTIFIED BY 'sekret'; GRANT ALL ON {name}.* TO second")
         return self.url(name)
+
+
+class Etcd(Server):
+    """A prefix for each volume; without syncing, which no claim waits for. What it keeps survives a kill of the process."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.data, (self.port, self.peers) = os.path.join(folder, type(self).__name__), free_ports(2)
+        self.made = itertools.count()
+        self.start()
+
+    def start(self):
+        listen, peers = (f"http://127.0.0.1:{port}" for port in (self.port, self.peers))
+        self.spawn("etcd", "--data-dir", self.data, "--unsafe-no-fsync", "--logger", "zap", "--log-level", "error", "--listen-client-urls", listen, "--advertise-client-urls", listen,
+                   "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}")
+
+    def post(self, path, body):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            c.request("POST", f"/v3/{path}", json.dumps(body))
+            return json.load(c.getresponse())
+        finally:
+            c.close()
+
+    def answers(self):
+        try:
+            return "header" in self.post("kv/range", {"key": "YQ=="})
+        except (OSError, http.client.HTTPException, ValueError):
+            return False
+
+    def url(self, name, option=""):
+        return f"etcd://{'second:sekret@' if option else ''}127.0.0.1:{self.port}/{name}{'.second' if option else ''}"
+
+    def database(self, name=""):
+        """The address of a new one."""
+        return self.url(name or f"vol{next(self.made)}")
+
+    def tables(self, name):
+        """There are none."""
+        return []
+
+    def rows(self, name):
+        """Every key below the prefix, and its value."""
+        prefix = f"/{name}".encode() + b"\xfd"
+        body = {"key": base64.b64encode(prefix).decode(), "range_end": base64.b64encode(prefix[:-1] + b"\xfe").decode()}
+        for kv in self.post("kv/range", body).get("kvs", []):
+            yield base64.b64decode(kv["key"])[len(prefix):], base64.b64decode(kv.get("value", ""))
 
 
 class S3(Server):

@@ -13,6 +13,7 @@ need redis-server redis-server
 # Debian keeps the programs of PostgreSQL out of the path.
 compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || need initdb postgresql
 need mariadbd mariadb-server
+need etcd etcd-server
 need fusermount3 fuse3
 need setfacl acl
 need mold mold

@@ -64,6 +64,15 @@ pub(crate) fn or_damage<T>(decoded: Result<T>) -> Result<Result<T, Damage>> {
 }
 
 impl Error {
+    /// What an engine without a change log answers, asked for it.
+    #[must_use]
+    pub fn no_change_log(engine: &str) -> Self {
+        Self::Unsupported(format!(
+            "metadata on {engine} has no change log: no client writes one there; keep the volume on Redis or an SQL \
+             database if it is to be followed"
+        ))
+    }
+
     /// The error number for a file system's caller; the one place where it is decided (decisions 24).
     #[must_use]
     pub fn errno(&self) -> Errno {

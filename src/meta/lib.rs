@@ -6,6 +6,7 @@ mod cleanup;
 mod conformance;
 pub mod engines;
 pub mod error;
+mod etcd_url;
 mod expiry;
 pub mod format;
 mod kept;

@@ -101,7 +101,7 @@ pub(crate) fn check_table_prefix(params: &[(String, String)]) -> Result<()> {
 }
 
 /// User and password before the last `@` in front of the options, and what follows it.
-fn split_user(rest: &str) -> (Option<&str>, &str) {
+pub(crate) fn split_user(rest: &str) -> (Option<&str>, &str) {
     let (before_query, _) = rest.split_once('?').unwrap_or((rest, ""));
     match before_query.rfind('@') {
         Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
@@ -109,7 +109,7 @@ fn split_user(rest: &str) -> (Option<&str>, &str) {
     }
 }
 
-fn user_and_password(info: Option<&str>) -> (Option<&str>, Option<&str>) {
+pub(crate) fn user_and_password(info: Option<&str>) -> (Option<&str>, Option<&str>) {
     let (user, password) = match info.map(|info| info.split_once(':').unwrap_or((info, ""))) {
         Some((user, password)) => (Some(user), Some(password)),
         None => (None, None),

@@ -7,6 +7,8 @@ use juicefs_base::{ExposeSecret, SecretString};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{Error, Result};
+pub use crate::etcd_url::EtcdUrl;
+use crate::etcd_url::parse_etcd;
 pub use crate::server_url::ServerUrl;
 use crate::server_url::{parse_mysql, parse_postgres};
 
@@ -18,6 +20,7 @@ pub enum MetaUrl {
     Postgres(ServerUrl),
     /// MySQL and MariaDB.
     Mysql(ServerUrl),
+    Etcd(EtcdUrl),
 }
 
 /// `sqlite3://path[?table_prefix=P]`
@@ -84,8 +87,9 @@ impl MetaUrl {
             "redis" | "rediss" | "unix" => parse_redis(scheme, rest).map(Self::Redis),
             "mysql" => parse_mysql(rest).map(Self::Mysql),
             "postgres" => parse_postgres(rest).map(Self::Postgres),
+            "etcd" => parse_etcd(rest).map(Self::Etcd),
             other => Err(Error::Engine(format!(
-                "unknown metadata engine {other}: this client has redis://, rediss://, unix://, postgres://, mysql:// and sqlite3://"
+                "unknown metadata engine {other}: this client has redis://, rediss://, unix://, postgres://, mysql://, etcd:// and sqlite3://"
             ))),
         }
     }
@@ -103,7 +107,11 @@ impl MetaUrl {
             Self::Redis(RedisUrl { password: None, .. }) => outside_password(&variable, true)?,
             Self::Postgres(ServerUrl { password: None, .. })
             | Self::Mysql(ServerUrl { password: None, .. }) => outside_password(&variable, false)?,
-            Self::Redis(_) | Self::Postgres(_) | Self::Mysql(_) | Self::Sqlite(_) => None,
+            // A password without a user logs nobody in.
+            Self::Etcd(EtcdUrl { username: Some(_), password: None, .. }) => {
+                outside_password(&variable, false)?
+            }
+            Self::Redis(_) | Self::Postgres(_) | Self::Mysql(_) | Self::Etcd(_) | Self::Sqlite(_) => None,
         };
         let text = with_sentinel_password(text, &variable)?;
         let text = text.expose_secret();
@@ -125,6 +133,7 @@ impl MetaUrl {
             Self::Sqlite(_) => "sqlite3",
             Self::Postgres(_) => "postgres",
             Self::Mysql(_) => "mysql",
+            Self::Etcd(_) => "etcd",
             Self::Redis(RedisUrl { socket: Some(_), .. }) => "unix",
             Self::Redis(RedisUrl { tls: true, .. }) => "rediss",
             Self::Redis(_) => "redis",
@@ -150,6 +159,10 @@ impl fmt::Display for MetaUrl {
             }
             Self::Postgres(url) | Self::Mysql(url) => {
                 url.write_address(f, matches!(self, Self::Mysql(_)))?;
+                write_params(f, &url.params)
+            }
+            Self::Etcd(url) => {
+                url.write_address(f)?;
                 write_params(f, &url.params)
             }
             Self::Redis(url) => {
@@ -338,7 +351,9 @@ mod tests {
     fn redis(text: &str) -> RedisUrl {
         match MetaUrl::parse(text).expect(text) {
             MetaUrl::Redis(url) => url,
-            MetaUrl::Sqlite(_) | MetaUrl::Postgres(_) | MetaUrl::Mysql(_) => panic!("{text} is redis"),
+            MetaUrl::Sqlite(_) | MetaUrl::Postgres(_) | MetaUrl::Mysql(_) | MetaUrl::Etcd(_) => {
+                panic!("{text} is redis")
+            }
         }
     }
 

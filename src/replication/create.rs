@@ -222,6 +222,9 @@ fn check_name(name: &str) -> Result<()> {
 
 async fn check_source(source: &dyn Engine, format: &Format, new: &NewMirror) -> Result<()> {
     format.check_version()?;
+    if !source.limits().has_change_log {
+        return Err(Error::Meta(juicefs_meta::Error::no_change_log(source.limits().name)));
+    }
     if !format.change_log {
         return Err(Error::BadRequest(format!(
             "volume {} keeps no change log, by which mirrors follow: run `juicefs config {} --changelog` first",

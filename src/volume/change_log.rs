@@ -23,6 +23,9 @@ pub async fn follow_change_log(
     mut tell: impl FnMut(u64, &[u8]) -> bool,
 ) -> Result<()> {
     let engine = engines::open(url).await?;
+    if !engine.limits().has_change_log {
+        return Err(Error::Meta(juicefs_meta::Error::no_change_log(engine.limits().name)));
+    }
     if !load_format(engine.as_ref()).await?.change_log {
         return Err(Error::BadRequest(format!(
             "changelog is not enabled, use `juicefs config {url} --changelog` to enable it"

@@ -236,6 +236,9 @@ pub async fn change_settings(
 ) -> Result<(Format, Vec<SettingDiff>)> {
     let engine = engines::open(url).await?;
     let old = load_own_format(engine.as_ref(), "config").await?;
+    if change.change_log == Some(true) && !engine.limits().has_change_log {
+        return Err(Error::Meta(juicefs_meta::Error::no_change_log(engine.limits().name)));
+    }
     let mut wanted = old.decrypted()?;
     let mut diffs = change.apply(&mut wanted)?;
     let encrypts = old.key_encrypted || change.encrypt_secret;

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod by_hand;
 mod checks;
+mod etcd;
 mod redis;
 mod snapshot;
 mod sql;
@@ -23,19 +24,21 @@ const SHOWN_MAX: usize = 200;
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     let [url] = arguments else {
         bail!(
-            "usage: cargo xtask audit META-URL (sqlite3://PATH, redis://HOST:PORT/DB, postgres://USER@HOST:PORT/DB or mysql://USER@(HOST:PORT)/DB)"
+            "usage: cargo xtask audit META-URL (sqlite3://PATH, redis://HOST:PORT/DB, etcd://HOST:PORT/PREFIX, postgres://USER@HOST:PORT/DB or mysql://USER@(HOST:PORT)/DB)"
         )
     };
     let snapshot = if let Some(path) = url.strip_prefix("sqlite3://") {
         sql::read_sqlite(path.split('?').next().unwrap_or(path))
     } else if url.starts_with("redis://") {
         redis::read(url)
+    } else if let Some(address) = url.strip_prefix("etcd://") {
+        etcd::read(address)
     } else if url.starts_with("postgres://") {
         sql::read_postgres(url)
     } else if url.starts_with("mysql://") {
         sql::read_mysql(url)
     } else {
-        bail!("audit reads sqlite3://, redis://, postgres:// and mysql:// only, not {url}")
+        bail!("audit reads sqlite3://, redis://, etcd://, postgres:// and mysql:// only, not {url}")
     };
     let snapshot = snapshot.with_context(|| format!("reading {url}"))?;
     let findings = checks::all(&snapshot);

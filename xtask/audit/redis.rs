@@ -42,7 +42,7 @@ fn read_key(db: &mut Connection, key: &[u8], snapshot: &mut Snapshot) -> anyhow:
     }
     let Ok(ino) = rest.parse::<u64>() else { return Ok(()) };
     match sort {
-        "i" => match attr(&db.get::<_, Vec<u8>>(key)?) {
+        "i" => match Node::parse(&db.get::<_, Vec<u8>>(key)?) {
             Some(node) => {
                 snapshot.nodes.insert(ino, node);
             }
@@ -119,17 +119,4 @@ fn read_tables(db: &mut Connection, snapshot: &mut Snapshot) -> anyhow::Result<(
     snapshot.next_ino = counter("nextinode")? + 1;
     snapshot.next_slice = counter("nextchunk")? + 1;
     Ok(())
-}
-
-/// The attribute record of format 2.1, as far as the checks need it.
-fn attr(record: &[u8]) -> Option<Node> {
-    if record.len() < 63 {
-        return None;
-    }
-    let kind = record[1] >> 4;
-    let nlink = u32::from_be_bytes(record[47..51].try_into().ok()?);
-    let length = u64::from_be_bytes(record[51..59].try_into().ok()?);
-    let parent =
-        record.get(63..71).map_or(Some(0), |bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)))?;
-    Some(Node { kind, nlink, length, parent })
 }

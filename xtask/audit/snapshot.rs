@@ -17,6 +17,19 @@ pub struct Node {
 }
 
 impl Node {
+    /// The attribute record of format 2.1, as far as the checks need it.
+    pub fn parse(record: &[u8]) -> Option<Self> {
+        if record.len() < 63 {
+            return None;
+        }
+        let kind = record[1] >> 4;
+        let nlink = u32::from_be_bytes(record[47..51].try_into().ok()?);
+        let length = u64::from_be_bytes(record[51..59].try_into().ok()?);
+        let parent =
+            record.get(63..71).map_or(Some(0), |bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)))?;
+        Some(Self { kind, nlink, length, parent })
+    }
+
     pub fn space(&self) -> i64 {
         let length = if self.kind == FILE { self.length.max(1) } else { 1 };
         i64::try_from(length.div_ceil(4096) * 4096).unwrap_or(i64::MAX)

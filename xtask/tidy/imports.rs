@@ -66,7 +66,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("parking_lot", &["base"]),
     ("pem", &["object"]),
     ("pkcs8", &["object"]),
-    ("prost", &["csi", "volume"]),
+    ("prost", &["csi", "meta", "volume"]),
     // The audit decodes by itself what `meta` wrote.
     ("redis", &["meta", "xtask"]),
     ("reqwest", &["object"]),
@@ -76,8 +76,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["meta", "xtask"]),
     ("schemars", &["k8s"]),
     ("struson", &["volume"]),
-    ("tonic", &["csi"]),
-    ("tonic-prost", &["csi"]),
+    ("tonic", &["csi", "meta"]),
+    ("tonic-prost", &["csi", "meta"]),
     ("tracing-subscriber", &["base"]),
     ("zstd", &["chunk", "volume"]),
 ];

@@ -89,7 +89,7 @@ impl Job {
 impl Meta {
     /// Whether the volume keeps a change log, as its setting said last.
     pub(crate) fn keeps_change_log(&self) -> bool {
-        self.format.read().change_log
+        self.format.read().change_log && self.engine.limits().has_change_log
     }
 
     /// Numbers a line that begins with `head`; the number goes to [`LineNumbers::give_back`] when it is certain that

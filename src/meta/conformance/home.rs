@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::Home;
+use crate::engines::kv::etcd;
+use crate::engines::kv::etcd::tests::server as etcd_server;
 use crate::engines::memory::MemoryEngine;
 use crate::engines::redis::server::Server;
 use crate::engines::sql::mysql::MySqlEngine;
@@ -37,6 +39,14 @@ pub(crate) async fn mariadb() -> Home {
         mysql_server::url(&mysql_server::address(mysql_server::port(), &mysql_server::database().await));
     let engine = MySqlEngine::open(&url).await.expect("opens");
     let other = MySqlEngine::open(&url).await.expect("opens");
+    Home { engine, other, _keep: Box::new(()) }
+}
+
+pub(crate) async fn etcd() -> Home {
+    let address = format!("etcd://127.0.0.1:{}{}", etcd_server::port(), etcd_server::prefix());
+    let url = etcd_server::url(&address);
+    let engine = etcd::open(&url).await.expect("opens");
+    let other = etcd::open(&url).await.expect("opens");
     Home { engine, other, _keep: Box::new(()) }
 }
 

@@ -96,11 +96,7 @@ macro_rules! every_engine {
         case!($home, numbers::sessions_and_trash_directories_count_from_one);
         case!($home, numbers::one_client_wins_a_job);
         case!($home, numbers::a_job_comes_back_after_its_gap);
-        case!($home, log::lines_are_written_with_their_changes);
-        case!($home, log::lines_come_in_pages_and_old_ones_go);
-        case!($home, log::numbers_and_jobs_bring_their_lines);
         case!($home, mirror::rows_of_a_source_are_put_as_they_are_there);
-        case!($home, mirror::rows_and_lines_are_of_one_moment);
         case!($home, sides::a_side_record_is_put_replaced_and_deleted);
         case!($home, sides::a_read_side_record_is_held);
         case!($home, scans::a_large_directory_is_listed_once);
@@ -114,7 +110,26 @@ macro_rules! every_engine {
     })+ };
 }
 
+/// What engines with a change log do beside it.
+macro_rules! every_engine_with_a_log {
+    ($($engine:ident: $home:expr),+ $(,)?) => { mod with_a_log { $(mod $engine {
+        case!($home, log::lines_are_written_with_their_changes);
+        case!($home, log::lines_come_in_pages_and_old_ones_go);
+        case!($home, log::numbers_and_jobs_bring_their_lines);
+        case!($home, mirror::rows_and_lines_are_of_one_moment);
+    })+ } };
+}
+
 every_engine! {
+    memory: crate::conformance::home::memory(),
+    sqlite: crate::conformance::home::sqlite(),
+    redis: crate::conformance::home::redis(),
+    postgres: crate::conformance::home::postgres(),
+    mariadb: crate::conformance::home::mariadb(),
+    etcd: crate::conformance::home::etcd(),
+}
+
+every_engine_with_a_log! {
     memory: crate::conformance::home::memory(),
     sqlite: crate::conformance::home::sqlite(),
     redis: crate::conformance::home::redis(),

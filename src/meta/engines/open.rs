@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::kv::etcd;
 use super::redis::RedisEngine;
 use super::sql::mysql::MySqlEngine;
 use super::sql::postgres::PostgresEngine;
@@ -17,6 +18,7 @@ use crate::url::MetaUrl;
 pub async fn open(url: &MetaUrl) -> Result<Arc<dyn Engine>> {
     Ok(match url {
         MetaUrl::Sqlite(url) => Arc::new(SqliteEngine::open(&url.path, &url.params).await?),
+        MetaUrl::Etcd(url) => etcd::open(url).await?,
         MetaUrl::Mysql(url) => MySqlEngine::open(url).await?,
         MetaUrl::Postgres(url) => PostgresEngine::open(url).await?,
         MetaUrl::Redis(url) => Arc::new(RedisEngine::open(url).await?),

@@ -407,6 +407,8 @@ pub struct EngineLimits {
     pub name: &'static str,
     /// Slices a chunk may hold before a write must be refused.
     pub slices_max: u32,
+    /// Whether clients of any kind write a change log there.
+    pub has_change_log: bool,
 }
 
 /// What `format` writes into an empty database.

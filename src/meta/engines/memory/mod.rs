@@ -213,7 +213,7 @@ impl Engine for MemoryEngine {
     }
 
     fn limits(&self) -> EngineLimits {
-        EngineLimits { changes_max: 100_000, name: "memory", slices_max: u32::MAX }
+        EngineLimits { changes_max: 100_000, name: "memory", slices_max: u32::MAX, has_change_log: true }
     }
 }
 

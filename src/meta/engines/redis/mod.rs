@@ -299,7 +299,7 @@ impl Engine for RedisEngine {
     }
 
     fn limits(&self) -> EngineLimits {
-        EngineLimits { changes_max: CHANGES_MAX, name: "redis", slices_max: SLICES_MAX }
+        EngineLimits { changes_max: CHANGES_MAX, name: "redis", slices_max: SLICES_MAX, has_change_log: true }
     }
 }
 

@@ -1,30 +1,8 @@
-//! Usage that is committed but not yet written to the counters. Commits add to it, only the engine's flush takes from
-//! it: the family moves its counters outside the operations' transactions (format 4.5).
+//! The statements that move the volume's counters, which the family does outside the operations' transactions.
 
 use super::statement::{Statement, statement};
 use crate::types::Usage;
 
-#[derive(Debug, Default)]
-pub(super) struct PendingUsage(juicefs_base::sync::Mutex<Usage>);
-
-impl PendingUsage {
-    pub(super) fn add(&self, delta: Usage) {
-        let mut pending = self.0.lock();
-        pending.space += delta.space;
-        pending.inodes += delta.inodes;
-    }
-
-    /// What the counters have got.
-    pub(super) fn take(&self, delta: Usage) {
-        self.add(Usage { space: -delta.space, inodes: -delta.inodes });
-    }
-
-    pub(super) fn get(&self) -> Usage {
-        *self.0.lock()
-    }
-}
-
-/// The statements that move the counters.
 pub(super) fn write(delta: Usage) -> [Statement; 2] {
     [("totalInodes", delta.inodes), ("usedSpace", delta.space)].map(|(name, by)| {
         statement!(

@@ -31,7 +31,8 @@ pub(super) async fn write(
     let stored =
         if request.keep_secrets { format.to_text() } else { format.without_store_secrets().to_text() };
     out.put(format!("{{\n  \"Setting\": {},\n", text::indented(&stored, 1)).as_bytes()).await?;
-    let log_last = if format.change_log { engine.read_log(u64::MAX, 0).await?.last } else { 0 };
+    let has_log = format.change_log && engine.limits().has_change_log;
+    let log_last = if has_log { engine.read_log(u64::MAX, 0).await?.last } else { 0 };
     out.put(counters_text(&counters, log_last).as_bytes()).await?;
     sustained(engine, out).await?;
     deleted_files(engine, out).await?;

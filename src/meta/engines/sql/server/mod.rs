@@ -24,11 +24,12 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 
-use super::pending::{self, PendingUsage};
+use super::pending;
 use super::rows::{self, NODE_COLUMNS, Row};
 use super::statement::{Statement, Value, statement};
 use super::{gets, load, scan};
 use crate::engines::inside::inside;
+use crate::engines::pending::PendingUsage;
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
     Attempt, Counters, Engine, EngineLimits, Followed, Found, Get, Got, Item, Job, LogLine, LogPage,
@@ -355,7 +356,12 @@ impl<D: Driver> Engine for ServerEngine<D> {
 
     fn limits(&self) -> EngineLimits {
         let dialect = self.driver.dialect();
-        EngineLimits { changes_max: 4_000, name: dialect.name, slices_max: dialect.slices_max }
+        EngineLimits {
+            changes_max: 4_000,
+            name: dialect.name,
+            slices_max: dialect.slices_max,
+            has_change_log: true,
+        }
     }
 
     fn lists_chunks_by_inode(&self) -> bool {

@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 
 use super::connection::{Conn, Slot};
 use super::execute;
+use crate::engines::pending::PendingUsage;
 use crate::engines::sql::gets;
-use crate::engines::sql::pending::{self, PendingUsage};
+use crate::engines::sql::pending;
 use crate::error::{Error, Result};
 use crate::port::{Change, Get, Got, Receipt};
 use crate::types::Usage;

@@ -24,8 +24,8 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
+use crate::engines::pending::PendingUsage;
 use crate::engines::sql::load;
-use crate::engines::sql::pending::PendingUsage;
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
     Attempt, Change, Counters, Engine, EngineLimits, FOLLOW_TRIES, Followed, Get, Got, Hold, Item, Job,
@@ -309,7 +309,7 @@ impl Engine for SqliteEngine {
     }
 
     fn limits(&self) -> EngineLimits {
-        EngineLimits { changes_max: 10_000, name: "sqlite3", slices_max: u32::MAX }
+        EngineLimits { changes_max: 10_000, name: "sqlite3", slices_max: u32::MAX, has_change_log: true }
     }
 
     fn lists_chunks_by_inode(&self) -> bool {
