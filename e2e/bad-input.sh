@@ -131,7 +131,7 @@ for engine in sqlite redis; do
     done
     refuses "mount with the wrong key, $engine" 20 "$name at http://127.0.0.1:$s3|denied|check" env SECRET_KEY=canary ACCESS_KEY=NOSUCHKEY "${mount[@]}" "$good" "$w/mnt"
     refuses "store that must answer, $engine" 20 "127.0.0.1:$nobody" "${mount[@]}" "$good" "$w/mnt" --check-storage --bucket "http://127.0.0.1:$nobody/$name"
-    refuses "mount flag unknown, $engine" 20 "nonsense" bash -c "${mount[*]} $good $w/mnt --nonsense 2>&1 | sed 's/^error/FATAL/'; exit 1"
+    refuses "mount flag unknown, $engine" 20 "nonsense" bash -o pipefail -c "${mount[*]} $good $w/mnt --nonsense 2>&1 | sed 's/^error/FATAL/'"
     refuses "no folder for the log, $engine" 20 "log file /nosuch/log|--log" "$jfs" mount -d "$good" "$w/mnt" --log /nosuch/log
     refuses "bad cache size, $engine" 20 "cache-size|12Q|write a number" "${mount[@]}" "$good" "$w/mnt" --cache-size 12Q
     touch "$w/file"

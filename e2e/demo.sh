@@ -1,6 +1,6 @@
 #!/bin/bash
 # e2e/demo.sh BINARY: the main job on SQLite and a folder, in a temporary directory, with what it does as it goes.
-set -eu
+set -euo pipefail
 juicefs=$(realpath "$1")
 files=${FILES:-3000}
 work=$(mktemp -d /tmp/juicefs-demo.XXXXXX)

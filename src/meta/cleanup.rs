@@ -39,19 +39,26 @@ impl Meta {
     /// As the engine's; what is left is found again by the hourly job.
     pub async fn delete_file_data(&self, ino: Ino, length: u64) -> Result<()> {
         self.check_writable()?;
-        let is_registered =
-            self.ask(|engine| async move { engine.read(&[Get::DeletedFile { ino, length }]).await });
-        if is_registered.await? != [Got::Flag(true)] {
-            return Ok(());
-        }
+        let mut beyond = u32::try_from(length.div_ceil(CHUNK_BYTES)).unwrap_or(u32::MAX);
+        let asked = [Get::DeletedFile { ino, length }, Get::Chunk { ino, indx: beyond, hold: Hold::Peek }];
+        let got = self.ask(|engine| engine.read(&asked)).await?;
+        let [Got::Flag(true), Got::Slices(slices)] = &got[..] else { return Ok(()) };
+        let mut is_beyond = !slices.is_empty();
         for indx in self.chunks_of(ino, length).await? {
             self.transact(&DeleteChunk { ino, indx }).await?;
+        }
+        // Cutting a file leaves chunks beyond its end. Where they can't be listed they are followed up to the first that
+        // is missing; what lies behind a hole stays for `gc`, as all of them do with the peer.
+        while is_beyond && !self.engine.lists_chunks_by_inode() {
+            self.transact(&DeleteChunk { ino, indx: beyond }).await?;
+            let Some(next) = beyond.checked_add(1) else { break };
+            beyond = next;
+            is_beyond = !self.peek((ChunkOf(ino, beyond, Hold::Peek),)).await?.0.is_empty();
         }
         self.transact(&DeleteDeletedFile { ino, length }).await
     }
 
-    /// Chunks that may exist. Truncating leaves chunks beyond the end; where they can't be listed they stay for
-    /// `gc`, as with the peer.
+    /// Chunks that may exist, those beyond the end only where the engine lists them by inode.
     async fn chunks_of(&self, ino: Ino, length: u64) -> Result<Vec<u32>> {
         if self.engine.lists_chunks_by_inode() {
             let indexes = self.engine.scan(Scan::Chunks { ino: Some(ino) });

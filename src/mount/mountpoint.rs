@@ -34,7 +34,8 @@ pub fn prepare(path: &Path, mount_over: bool) -> Result<PathBuf> {
     let path = mountinfo::resolve(path).map_err(|error| bad(path, &error.to_string()))?;
     let table = Mountinfo::read().map_err(Error::io("/proc/self/mountinfo"))?;
     if let Some(entry) = table.at(&path).filter(|entry| entry.is_juicefs()) {
-        match stat_within(&path, Duration::from_secs(5)) {
+        // The kernel answers for the attributes of a dead mount as long as it keeps them, for its room never.
+        match asked_within(&path, Duration::from_secs(5), |path| nix::sys::statvfs::statvfs(path).map(drop)) {
             Err(error) if is_dead(&error) => {
                 tracing::warn!(path = %path.display(), "unmounting what a dead mount process left here");
                 umount2(&path, MntFlags::MNT_DETACH).map_err(|errno| {
@@ -101,13 +102,22 @@ pub fn wait_until_answering(path: &Path, deadline: Duration) -> Result<()> {
     }
 }
 
-/// The inode number of `path`, asked by a thread of its own: a mount may never answer.
+/// The inode number of `path`.
 fn stat_within(path: &Path, deadline: Duration) -> io::Result<u64> {
+    asked_within(path, deadline, |path| std::fs::metadata(path).map(|metadata| metadata.ino()))
+}
+
+/// What a thread of its own is told: a mount may never answer.
+fn asked_within<T: Send + 'static, E: Into<io::Error>>(
+    path: &Path,
+    deadline: Duration,
+    question: impl FnOnce(&Path) -> std::result::Result<T, E> + Send + 'static,
+) -> io::Result<T> {
     let (sent, received) = mpsc::sync_channel(1);
     let path = path.to_owned();
     // The allocator's first steps on a thread take more than 64 KiB of it.
-    std::thread::Builder::new().name("stat-mount".to_owned()).stack_size(256 << 10).spawn(move || {
-        let answer = std::fs::metadata(&path).map(|metadata| metadata.ino());
+    std::thread::Builder::new().name("ask-mount".to_owned()).stack_size(256 << 10).spawn(move || {
+        let answer = question(&path).map_err(Into::into);
         // The asker may have given up.
         let _ = sent.send(answer);
     })?;

@@ -44,15 +44,18 @@ pub(crate) struct Core {
 
 impl Core {
     /// Attributes that were asked for at `asked_at`, as they are to be reported: with what is dirty here. When
-    /// somebody else changed the data, what we and the kernel remember of it goes.
+    /// somebody else changed the data, what we remember of it goes. The kernel drops its pages when the length or
+    /// mtime of the answer is new to it. Only where they are not it is told to, as telling has a price: attributes
+    /// that are on their way to it meanwhile count for nothing, and a reader who never opens the file again would
+    /// never learn the length of one that grows all the time.
     pub(crate) fn observe(&self, ino: Ino, attr: Attr, asked_at: u64) -> Attr {
         if attr.kind != Kind::File {
             return attr;
         }
         let Some(file) = self.files.find(ino) else { return attr };
         let mut state = file.state();
-        let (attr, is_foreign) = state.observe(attr, asked_at);
-        if is_foreign && state.has_stale_pages() {
+        let (attr, is_hidden) = state.observe(attr, asked_at);
+        if is_hidden && state.has_stale_pages() {
             drop(state);
             self.invalidations.inode(ino);
         }

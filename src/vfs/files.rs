@@ -85,8 +85,8 @@ pub(crate) struct FileState {
 }
 
 impl FileState {
-    /// Takes in attributes that were asked for at `asked_at`; answers what to report and whether somebody else
-    /// has changed the data since we last looked.
+    /// Takes in attributes that were asked for at `asked_at`; answers what to report and whether somebody else has
+    /// changed the data since we last looked and left no trace by which the kernel would see that for itself.
     pub(crate) fn observe(&mut self, attr: Attr, asked_at: u64) -> (Attr, bool) {
         if let Some(ours) = self.attr
             && self.changed_at > asked_at
@@ -99,13 +99,15 @@ impl FileState {
         }
         let version = Version::of(&attr);
         let is_foreign = self.lists_of.is_some_and(|known| known != version);
+        let before = [self.attr.as_ref().map(Shape::of), self.pages_of.map(|pages| pages.shape)];
+        let is_hidden = is_foreign && before.contains(&Some(version.shape));
         if self.lists_of != Some(version) {
             self.forget_lists();
             self.lists_of = Some(version);
         }
         self.attr = Some(attr);
         self.asked_at = asked_at;
-        (self.with_dirty(attr), is_foreign)
+        (self.with_dirty(attr), is_hidden)
     }
 
     /// Takes in what an own change (not of dirty slices) answered.

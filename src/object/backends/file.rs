@@ -185,9 +185,6 @@ impl FileStore {
         let mut children: Vec<(String, bool)> = Vec::with_capacity(entries.len());
         for entry in entries {
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.starts_with(TEMPORARY_MARK) && name.contains(".tmp.") {
-                continue;
-            }
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
             children.push((if is_directory { format!("{name}/") } else { name }, is_directory));
         }

@@ -1,8 +1,9 @@
-//! Which blocks are not in the store, and whose they are.
+//! Which blocks are not in the store, or not whole, and whose they are.
 
 use futures::{StreamExt, TryStreamExt};
+use juicefs_base::ExposeSecret;
 use juicefs_chunk::layout::{BlockId, Layout};
-use juicefs_meta::{Ino, Meta, Slice, SliceId};
+use juicefs_meta::{Format, Ino, Meta, Slice, SliceId};
 use juicefs_object::Store;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ const WAITING_MAX: usize = 10_000;
 pub(super) struct LostBlocks {
     store: Arc<dyn Store>,
     layout: Layout,
+    /// Objects are the blocks' bytes, neither compressed nor encrypted.
+    is_plain: bool,
     /// Tells paths.
     names: Option<Arc<Meta>>,
     /// What a listing of the whole store showed.
@@ -31,10 +34,11 @@ pub(super) struct LostBlocks {
 }
 
 impl LostBlocks {
-    pub(super) fn new(store: Arc<dyn Store>, layout: Layout, names: Option<Arc<Meta>>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, format: &Format, names: Option<Arc<Meta>>) -> Self {
         Self {
             store,
-            layout,
+            layout: Layout { block_bytes: format.block_size_kib * 1024, hash_prefix: format.hash_prefix },
+            is_plain: format.compression == "none" && format.encrypt_key.expose_secret().is_empty(),
             names,
             present: HashMap::new(),
             known: HashMap::new(),
@@ -55,7 +59,10 @@ impl LostBlocks {
                 progress.advance(1);
                 report.blocks_found += 1;
                 report.bytes_found += object.size;
-                self.present.entry(name.id).or_default().push((name.indx, name.bytes));
+                // What is not whole is asked for and told.
+                if self.is_whole(name.bytes, object.size) {
+                    self.present.entry(name.id).or_default().push((name.indx, name.bytes));
+                }
             }
         }
         Ok(())
@@ -78,6 +85,11 @@ impl LostBlocks {
             self.waiting.extend(missing.map(|block| (ino, block)));
             self.known.insert(slice.id, self.waiting.len() == before);
         }
+    }
+
+    /// As far as the size tells: the end of a compressed or encrypted object may be missing unseen.
+    fn is_whole(&self, block_bytes: u32, object_bytes: u64) -> bool {
+        if self.is_plain { object_bytes == u64::from(block_bytes) } else { object_bytes > 0 }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -105,9 +117,17 @@ impl LostBlocks {
         while let Some((ino, block, found, key)) = heads.next().await {
             progress.advance(1);
             match found {
-                Ok(object) => {
+                Ok(object) if self.is_whole(block.size, object.size) => {
                     report.blocks_found += 1;
                     report.bytes_found += object.size;
+                }
+                Ok(object) => {
+                    let key = key.strip_prefix("chunks/").unwrap_or(&key);
+                    let path = self.add(ino, block, key).await;
+                    let bytes = object.size;
+                    tracing::error!("block {key} for file {path} is not whole: the object has {bytes} bytes");
+                    report.lost_blocks += 1;
+                    report.lost_bytes += u64::from(block.size);
                 }
                 Err(error) if error.is_not_found() => {
                     let key = key.strip_prefix("chunks/").unwrap_or(&key);

@@ -6,7 +6,6 @@ mod report;
 mod tree;
 
 use futures::TryStreamExt;
-use juicefs_chunk::layout::Layout;
 use juicefs_meta::port::{Engine, Item, Scan};
 use juicefs_meta::url::MetaUrl;
 use juicefs_meta::{Ino, Kind, Meta, MetaOptions, engines};
@@ -50,7 +49,6 @@ pub async fn fsck(
     let format = load_format(engine.as_ref()).await?;
     let store = open_store(&format, access).await?;
     tracing::info!("Data use {store}");
-    let layout = Layout { block_bytes: format.block_size_kib * 1024, hash_prefix: format.hash_prefix };
     let mut report = FsckReport::default();
     let Some(path) = path else {
         // Of a volume too damaged to be opened files are named by their numbers.
@@ -62,14 +60,14 @@ pub async fn fsck(
             }
         };
         check_records(engine.as_ref(), &mut report, progress).await?;
-        let mut lost = LostBlocks::new(store, layout, names);
+        let mut lost = LostBlocks::new(store, &format, names);
         lost.list_present(&mut report, progress).await?;
         check_slices(engine.as_ref(), &mut lost, &mut report, progress).await?;
         lost.finish(&mut report);
         return Ok(report);
     };
     let meta = if path.repairs { open_meta(url).await? } else { open_to_read(engine).await? };
-    let mut lost = LostBlocks::new(store, layout, Some(Arc::clone(&meta)));
+    let mut lost = LostBlocks::new(store, &format, Some(Arc::clone(&meta)));
     tree::check(&meta, path, &mut lost, &mut report, progress).await?;
     lost.ask(&mut report, progress).await?;
     lost.finish(&mut report);

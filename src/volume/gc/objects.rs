@@ -31,6 +31,13 @@ enum Standing {
 }
 
 impl Known {
+    fn of(&self, key: &str, block_bytes: u32) -> Option<Standing> {
+        if is_left_unfinished(key) {
+            return Some(Standing::Unknown);
+        }
+        BlockName::parse(key).map(|block| self.standing(block, block_bytes))
+    }
+
     fn standing(&self, block: BlockName, block_bytes: u32) -> Standing {
         let is_of = |slices: &SliceSizes| {
             slices.get(&block.id).is_some_and(|size| block.belongs_to(*size, block_bytes))
@@ -77,10 +84,10 @@ impl Comparison<'_> {
                 continue;
             }
             progress.advance(1);
-            // What is not named like a block is nobody's here.
-            let Some(block) = BlockName::parse(&object.key) else { continue };
+            // What is named like neither a block nor a part of one is nobody's here.
+            let Some(standing) = known.of(&object.key, block_bytes) else { continue };
             report.scanned.add(object.size);
-            match known.standing(block, block_bytes) {
+            match standing {
                 Standing::Valid => report.valid.add(object.size),
                 Standing::Compacted => report.compacted.add(object.size),
                 Standing::Pending => report.pending.add(object.size),
@@ -115,10 +122,7 @@ impl Comparison<'_> {
             compacted: delayed_slices(engine, &mut now, i64::MIN).await?,
             pending: pending_slices(engine, &mut now).await?,
         };
-        let is_unknown = |object: &Listed| {
-            BlockName::parse(&object.key)
-                .is_some_and(|block| known.standing(block, block_bytes) == Standing::Unknown)
-        };
+        let is_unknown = |object: &Listed| known.of(&object.key, block_bytes) == Some(Standing::Unknown);
         let mut deletions = futures::stream::iter(leaked.into_iter().filter(is_unknown))
             .map(|object| async move { (store.delete(&object.key).await, object) })
             .buffer_unordered(request.threads.max(1));
@@ -130,6 +134,12 @@ impl Comparison<'_> {
         }
         Ok(())
     }
+}
+
+/// Where objects appear by a rename, one whose writer was killed has this name still: `.jfs.<block>.tmp.<number>`, over
+/// SFTP without the `jfs.`, as the peer's.
+fn is_left_unfinished(key: &str) -> bool {
+    key.rsplit('/').next().is_some_and(|name| name.starts_with('.') && name.contains(".tmp."))
 }
 
 /// Slices that compactions took out of files; those from before `edge` are counted as due.

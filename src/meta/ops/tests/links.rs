@@ -5,7 +5,7 @@ use juicefs_base::Errno;
 use super::{Volume, name, refused, root, user};
 use crate::port::{Get, Got, Hold, Scan};
 use crate::request::{NewNode, OpenFlags, RenameFlags, SetAttr};
-use crate::types::{DirStat, Ino};
+use crate::types::{CHUNK_BYTES, DirStat, Ino};
 use futures::TryStreamExt;
 
 async fn stat(volume: &Volume, ino: Ino) -> Option<DirStat> {
@@ -119,6 +119,26 @@ async fn a_deleted_files_data_is_freed_in_the_background() {
     volume.meta.forget_slice(1, 5000).await.unwrap();
     let left: Vec<_> = volume.engine.scan(Scan::FreedSlices).try_collect().await.unwrap();
     assert!(left.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_file_had_before_it_was_cut_goes_with_it() {
+    let volume = Volume::new().await;
+    let (sender, mut freed) = tokio::sync::mpsc::unbounded_channel();
+    volume.meta.set_freed_slice_sink(Box::new(move |slices| sender.send(slices).unwrap()));
+    let file = volume.touch(Ino::ROOT, "a").await;
+    for indx in 0..3 {
+        volume.write(file, indx * CHUNK_BYTES, 5000).await.unwrap();
+    }
+    volume.meta.truncate(&root(), file, 0, false).await.unwrap();
+    volume.unlink(Ino::ROOT, "a").await.unwrap();
+    let mut slices = Vec::new();
+    while slices.len() < 3 {
+        slices.extend(freed.recv().await.unwrap());
+    }
+    let left: Vec<_> = volume.engine.scan(Scan::Chunks { ino: None }).try_collect().await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    volume.audit().await;
 }
 
 #[tokio::test]

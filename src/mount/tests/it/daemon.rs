@@ -124,6 +124,8 @@ fn a_mount_that_lost_its_process_is_replaced() {
     assert!(mount_in_background(&volume).status.success());
     fs::write(mountpoint.join("f"), "synced by close").unwrap();
     let pid = server_of(&mountpoint).unwrap();
+    // The kernel remembers the root's attributes for a second.
+    fs::metadata(&mountpoint).unwrap();
     kill(pid, Signal::SIGKILL).unwrap();
     eventually("the process ends", || !lives(pid));
     assert!(mount_in_background(&volume).status.success());

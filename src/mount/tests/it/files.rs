@@ -1,4 +1,4 @@
-use crate::support::Volume;
+use crate::support::{Volume, eventually};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 use std::collections::BTreeSet;
@@ -6,6 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Repeatable bytes that differ from place to place.
 fn pattern(seed: u64, length: usize) -> Vec<u8> {
@@ -262,6 +264,37 @@ fn two_mounts_of_one_volume_see_what_the_other_closed() {
         fs::write(two.path.join("g"), pattern(round + 7, 5_000)).unwrap();
         assert!(fs::read(one.path.join("g")).unwrap() == pattern(round + 7, 5_000), "round {round}");
     }
+    one.end();
+    two.end();
+}
+
+#[test]
+fn a_file_that_grows_elsewhere_is_followed_through_one_descriptor() {
+    let volume = Volume::new("follow");
+    let one = volume.mount();
+    let mut settings = volume.settings();
+    settings.options.mountpoint = volume.path("mnt2");
+    settings.options.cache_dirs = vec![volume.path("cache2")];
+    let two = volume.mount_with(&settings);
+    let mut log = File::create(one.path.join("log")).unwrap();
+    let mut reader = File::open(two.path.join("log")).unwrap();
+    let (done, begun) = (AtomicBool::new(false), Instant::now());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(25) {
+                log.write_all(b"one more line\n").unwrap();
+                log.sync_data().unwrap();
+            }
+        });
+        let mut arrivals = 0;
+        // It never looks at the file's attributes, and the other never pauses.
+        eventually("lines arrive again and again", || {
+            arrivals += usize::from(reader.read(&mut [0; 1 << 16]).unwrap() > 0);
+            arrivals >= 3
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    drop((log, reader));
     one.end();
     two.end();
 }

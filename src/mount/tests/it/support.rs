@@ -105,7 +105,7 @@ pub(crate) fn runtime() -> Runtime {
 }
 
 /// Polls `condition` until it holds.
-pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(20), "never happened: {what}");

@@ -182,10 +182,6 @@ impl SftpStore {
                 Err(error) => return sender.send(Err(error)).await.is_ok(),
             };
             let mut children: Vec<(String, Metadata)> = entries
-                .filter(|entry| {
-                    let name = entry.file_name();
-                    !(name.starts_with('.') && name.contains(TEMPORARY_MARK))
-                })
                 .map(|entry| {
                     let slash = if entry.metadata().is_dir() { "/" } else { "" };
                     (format!("{}{slash}", entry.file_name()), entry.metadata())

@@ -146,12 +146,21 @@ async fn a_change_seen_in_attributes_reaches_the_kernel_and_the_lists() {
     b.vfs.set_invalidator(Box::new(Told(juicefs_base::sync::Mutex::new(sender))));
     let handle = b.open("f", RO).await;
     assert!(b.read(handle, 0, 1000).await == pattern(1, 1000));
-    let writer = a.open("f", RW).await;
-    a.write(writer, 0, &pattern(2, 1000)).await;
-    a.close(writer).await;
-    b.attr(handle.0).await;
-    assert!(b.read(handle, 0, 1000).await == pattern(2, 1000));
+    for (seed, is_hidden) in [(2, false), (3, true)] {
+        let told = b.attr(handle.0).await.mtime;
+        let writer = a.open("f", RW).await;
+        a.write(writer, 0, &pattern(seed, 1000)).await;
+        a.close(writer).await;
+        if is_hidden {
+            let back = SetAttr { mtime: Some(SetTime::At(told)), ..SetAttr::default() };
+            a.vfs.setattr(&caller(), handle.0, &back, None, None).await.unwrap();
+        }
+        b.attr(handle.0).await;
+        assert!(b.read(handle, 0, 1000).await == pattern(seed, 1000));
+    }
+    // Of the first change the attributes tell the kernel; the second left them as they were.
     assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(5)).unwrap(), (handle.0, 0));
+    assert!(receiver.try_recv().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

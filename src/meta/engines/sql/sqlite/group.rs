@@ -1,8 +1,6 @@
 //! Commits: what an attempt held is checked again and its changes are made inside one write transaction.
 //! Several commits that wait together share one, each behind its own savepoint.
 
-use std::sync::Arc;
-
 use tokio::sync::oneshot;
 
 use super::connection::{Conn, Slot};
@@ -19,23 +17,16 @@ pub(super) struct Commit {
     /// Held rows as they were read.
     pub(super) held: Vec<(Get, Got)>,
     pub(super) changes: Vec<Change>,
-    pub(super) usage: Arc<PendingUsage>,
     pub(super) answer: oneshot::Sender<Result<Receipt>>,
 }
 
-/// Moves what is pending into the counters.
-pub(super) fn write_usage(pending: &PendingUsage, conn: &Conn) -> Result<()> {
-    let delta = pending.get();
-    if delta == Usage::default() {
-        return Ok(());
-    }
-    conn.write(|conn| {
+/// Moves the counters by what a transaction's commits did.
+fn write_usage(delta: Usage, conn: &Conn) -> Result<()> {
+    if delta != Usage::default() {
         for statement in pending::write(delta) {
             conn.execute(&statement)?;
         }
-        Ok(())
-    })?;
-    pending.take(delta);
+    }
     Ok(())
 }
 
@@ -78,13 +69,21 @@ pub(super) fn commit(slot: &mut Slot, mut group: Vec<Commit>) {
         conn.roll_back();
         return;
     }
+    let usage = done.iter().fold(Usage::default(), |sum, (_, (_, usage))| Usage {
+        space: sum.space + usage.space,
+        inodes: sum.inodes + usage.inodes,
+    });
+    if let Err(error) = write_usage(usage, conn) {
+        conn.roll_back();
+        for (commit, _) in done {
+            let _ = commit.answer.send(Err(again(&error)));
+        }
+        return;
+    }
     let finished = conn.finish();
-    for (commit, (receipt, usage)) in done {
+    for (commit, (receipt, _)) in done {
         let outcome = match &finished {
-            Ok(()) => {
-                commit.usage.add(usage);
-                Ok(receipt)
-            }
+            Ok(()) => Ok(receipt),
             Err(error) => Err(again(error)),
         };
         let _ = commit.answer.send(outcome);

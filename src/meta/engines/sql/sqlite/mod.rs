@@ -2,8 +2,7 @@
 //!
 //! An attempt reads without locks and remembers what it holds; its commit checks that again inside
 //! `BEGIN IMMEDIATE` before it writes. So no lock is ever held while a caller thinks, a dropped attempt leaves
-//! nothing behind, and commits that queue up share one transaction. The state here is the usage that is
-//! committed but not yet added to the counters; only commits add to it and only [`Engine::flush`] takes from it.
+//! nothing behind, and commits that queue up share one transaction, which moves the volume's usage, too.
 
 mod connection;
 mod execute;
@@ -45,7 +44,6 @@ pub struct SqliteEngine {
     place: Arc<Place>,
     writer: Worker,
     readers: Readers,
-    pending: Arc<PendingUsage>,
 }
 
 impl SqliteEngine {
@@ -66,7 +64,6 @@ impl SqliteEngine {
             writer: Worker::start("meta-sqlite-w", Arc::clone(&place))?,
             readers: Readers::start(&place)?,
             place,
-            pending: Arc::default(),
         };
         match engine.writer.run(|slot| volume::complete_schema(slot.get(false)?)).await {
             Ok(()) | Err(Error::NotFormatted(_)) => Ok(engine),
@@ -235,21 +232,11 @@ impl Engine for SqliteEngine {
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage>> {
-        Box::pin(async move {
-            let stored = self.readers.point(|slot| volume::usage(slot.get(false)?)).await?;
-            let pending = self.pending.get();
-            Ok(Usage { space: stored.space + pending.space, inodes: stored.inodes + pending.inodes })
-        })
+        Box::pin(self.readers.point(|slot| volume::usage(slot.get(false)?)))
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        let pending = Arc::clone(&self.pending);
-        Box::pin(async move {
-            if pending.get() == Usage::default() {
-                return Ok(());
-            }
-            self.writer.run(move |slot| group::write_usage(&pending, slot.get(false)?)).await
-        })
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<()>> {
@@ -280,11 +267,7 @@ impl Engine for SqliteEngine {
     }
 
     fn counters(&self) -> BoxFuture<'_, Result<Counters>> {
-        Box::pin(async move {
-            let mut counters = self.readers.point(|slot| volume::counters(slot.get(false)?)).await?;
-            counters.usage = self.usage().await?;
-            Ok(counters)
-        })
+        Box::pin(self.readers.point(|slot| volume::counters(slot.get(false)?)))
     }
 
     fn start_load(&self) -> BoxFuture<'_, Result<()>> {
@@ -349,8 +332,7 @@ impl Attempt for SqliteAttempt<'_> {
                 return Ok(Receipt::default());
             }
             let (answer, outcome) = oneshot::channel();
-            let usage = Arc::clone(&self.engine.pending);
-            let commit = Commit { held: self.held, changes: changes.to_vec(), usage, answer };
+            let commit = Commit { held: self.held, changes: changes.to_vec(), answer };
             self.engine.writer.send(Work::Commit(commit), outcome).await
         })
     }
