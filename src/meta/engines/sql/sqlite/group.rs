@@ -5,7 +5,6 @@ use tokio::sync::oneshot;
 
 use super::connection::{Conn, Slot};
 use super::execute;
-use crate::engines::pending::PendingUsage;
 use crate::engines::sql::gets;
 use crate::engines::sql::pending;
 use crate::error::{Error, Result};

@@ -23,7 +23,6 @@ use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
-use crate::engines::pending::PendingUsage;
 use crate::engines::sql::load;
 use crate::error::{Error, Result, or_damage};
 use crate::port::{
