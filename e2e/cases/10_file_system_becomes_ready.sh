@@ -67,14 +67,14 @@ unchanged "by nothing"
 step "its Job made again finds the volume unchanged"
 k delete job "$job" --cascade=foreground --timeout=60s >/dev/null
 k patch jfs data --type=merge --patch '{"spec":{"format":{"trashDays":2}}}' >/dev/null
-expect_in "what drifted" "trash-days is 1, the FileSystem says 2" "$(becomes data ConfigInSync Drift 60)"
+expect_in "what drifted" "format.trashDays is 1 in the volume, 2 in the FileSystem" "$(becomes data ConfigInSync Drift 60)"
 expect "the new Job's result" unchanged "$(k get jfs data -o jsonpath='{.status.lastFormatJob.result}')"
 expect "Ready in spite of the drift" True "$(condition data Ready status)"
 unchanged "by a drift"
 
 step "another FileSystem on the same database is refused, and the volume is as it was"
 file_system other "$NS-other" | sed 's/format: {trashDays: 1}/format: {trashDays: 1, blockSizeKiB: 1024}/' | apply
-expect_in "the message of the conflict" "block size in KiB is 4096, the FileSystem says 1024" "$(becomes other Formatted SettingsConflict 60)"
+expect_in "the message of the conflict" "format.blockSizeKiB is 4096 in the volume, 1024 in the FileSystem" "$(becomes other Formatted SettingsConflict 60)"
 expect "Ready in a conflict" False "$(condition other Ready status)"
 expect_in "the Event of the conflict" "Warning: " "$(told FileSystem other SettingsConflict)"
 if kubectl get storageclass "$NS-other" >/dev/null 2>&1; then fail "a conflicting FileSystem has a class"; fi

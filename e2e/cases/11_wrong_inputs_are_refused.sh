@@ -20,6 +20,9 @@ step "refused at the door: metadata and storage"
 refused "must not contain a password" 's#redis://#redis://:hunter2@#'
 refused "must not contain a password" 's#6379/[0-9]*"#6379/1?password=hunter2"#'
 refused "must begin with redis://" 's#redis://redis.storage:6379/[0-9]*#sqlite3:///tmp/x.db#; s#engine: redis, ##'
+refused "etcd, tikv and fdb are not supported yet" 's#redis://redis.storage:6379/[0-9]*#etcd://etcd.storage:2379/x#; s#engine: redis, ##'
+refused "must not contain a password" 's#redis://redis.storage:6379/[0-9]*#mysql://user:hunter2@(mysql.storage:3306)/x#; s#engine: redis, ##'
+refused "must not contain a password" 's#redis://redis.storage:6379/[0-9]*#postgres://user:hunter2@postgres.storage/x#; s#engine: redis, ##'
 refused "engine must be the scheme of url" 's#engine: redis#engine: mysql#'
 refused "Unsupported value" 's#engine: redis#engine: sqlite3#'
 refused "meta needs a url" 's#meta: {.*#meta: {}#'
@@ -80,6 +83,11 @@ file_system no-secret | sed 's#secretRef: {name: s3}#secretRef: {name: nowhere}#
 k create secret generic wrong-s3 --from-file=access-key="$STATE/secrets/s3-access-key" --from-file=secret-key="$WORK/wrong" >/dev/null
 file_system wrong-key | sed 's#secretRef: {name: s3}#secretRef: {name: wrong-s3}#; s#^  storageClasses:.*##' | apply
 
+printf 'sqlite3:///tmp/meta.db' >"$WORK/sqlite"
+k create secret generic sqlite --from-file=metaurl="$WORK/sqlite" >/dev/null
+file_system sqlite | sed 's#meta: {.*#meta: {secretRef: {name: sqlite}}#; s#^  storageClasses:.*##' | apply
+file_system no-keys | sed 's#, secretRef: {name: s3}##; s#^  storageClasses:.*##' | apply
+
 # not_ready NAME PART... : within the deadline Ready is False and its message has every part.
 not_ready() {
     local name=$1 message
@@ -96,7 +104,13 @@ not_ready() {
     expect "Ready of $name" False "$(k get jfs "$name" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')"
 }
 not_ready no-secret nowhere
-not_ready wrong-password redis.storage password
-not_ready wrong-key s3.storage
+not_ready wrong-password redis.storage "the password in the Secret that meta.secretRef names"
+not_ready wrong-key s3.storage "secret-key in the Secret that storage.secretRef names"
+not_ready no-keys s3.storage "there is no access key: set access-key and secret-key in the Secret that storage.secretRef names"
+not_ready sqlite "meta.secretRef names is sqlite3://, which no other pod reaches"
 not_ready unreachable redis.storage:6390
+for name in wrong-password wrong-key no-keys sqlite unreachable; do
+    expect "Events that say what is wrong with $name" 1 "$(k get events --field-selector "involvedObject.kind=FileSystem,involvedObject.name=$name,type=Warning" --output=name | wc -l)"
+done
+if k get jfs,events --output=json | jq -r '.. | .message? // empty' | grep -E -e '--[a-z]|META_PASSWORD|ACCESS_KEY|SECRET_KEY'; then fail "somebody is told of flags or variables"; fi
 expect "keys in the database" 0 "$(redis dbsize | tr -dc 0-9)"

@@ -14,7 +14,7 @@ bound two
 pv=$(pv_of one)
 one=$(directory_of one)
 expect "the directory of a volume" "$pv" "$one"
-expect "nobody is told that the capacity is not enforced" ""     "$(k get events --field-selector reason=CapacityNotEnforced --output=name)"
+expect "nobody is told that the capacity is not enforced" "" "$(k get events --field-selector reason=CapacityNotEnforced --output=name)"
 
 step "a pod writes 200 MiB and a tree"
 running_pod writer one
@@ -44,6 +44,22 @@ running_pod stranger two
 expect "what the other claim has" "" "$(in_pod stranger find /data -mindepth 1 ! -path /data/.stats ! -path /data/.config ! -path /data/.accesslog)"
 in_pod stranger bash -c 'echo mine >/data/mine'
 
+step "a claim is full at its capacity and grows, in use and before it was ever mounted"
+if in_pod writer truncate -s 1500M /data/large 2>"$WORK/refused"; then fail "a claim of 1 GiB holds 1500 MiB"; fi
+expect_in "what a pod is told" "Disk quota exceeded" "$(cat "$WORK/refused")"
+claim three
+bound three
+for name in one three; do k patch pvc "$name" --type=merge --patch '{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}' >/dev/null; done
+for name in one three; do
+    k wait --for=jsonpath='{.status.capacity.storage}'=2Gi "pvc/$name" --timeout=60s >/dev/null || { k describe pvc "$name" >&2; fail "the claim $name does not grow"; }
+    expect_in "the quota of $name, as the peer knows it" "2.0 GiB" "$(peer quota get "$(judge_url)" --path "/$(directory_of "$name")" 2>/dev/null)"
+done
+k delete pvc three --timeout=60s >/dev/null
+larger() { in_pod writer truncate -s 1500M /data/large; }
+until_true 30 "the pod may write more" larger
+expect "the size of the file system" 2147483648 "$(in_pod writer df --block-size=1 --output=size /data | tail -1 | tr -d ' ')"
+in_pod writer rm /data/large
+
 step "a third pod on the first claim sees all of it, and both see what the other does next"
 running_pod reader one
 expect "the digest in the second pod" "$written" "$(digest_in_pod reader /data)"
@@ -57,7 +73,7 @@ until_true 5 "the reader sees that it is gone" sees_not
 step "the volume's record is in the file system, for nobody but the driver"
 record=$(with_peer 'stat -c "%a %u" "$MNT/.juicefs-csi" >&2; readlink "$MNT/.juicefs-csi/volumes/$1"' "$pv" 2>"$WORK/records")
 expect "mode and owner of the records" "700 0" "$(cat "$WORK/records")"
-expect "the record" "$one 1073741824 $(kubectl get namespace kube-system --output=jsonpath='{.metadata.uid}') true" \
+expect "the record" "$one 2147483648 $(kubectl get namespace kube-system --output=jsonpath='{.metadata.uid}') true" \
     "$(jq -r '[.path, .capacity, .cluster, .inode > 1] | join(" ")' <<<"$record")"
 
 step "the kubelet knows what the volume uses"

@@ -118,6 +118,7 @@ claim shared-2 "$NS-shared" ReadWriteMany "team: red"
 claim there "$NS-shared" ReadWriteMany "team: green"
 bound shared-2
 bound there
+expect_in "what is told of a directory that was there before" "was there before any volume" "$(told PersistentVolumeClaim there CapacityNotEnforced)"
 deleted() { # CLAIM : the claim and its volume go
     local pv
     pv=$(pv_of "$1")

@@ -63,6 +63,22 @@ expect "UUID of the source" "$(in_source k get jfs data -o jsonpath='{.status.uu
 expect_in "the printed row" Following "$(k get jfsm data-eu --no-headers)"
 for reason in Copied Ready; do expect_in "the Event $reason" "Normal: " "$(told Mirror data-eu $reason)"; done
 
+step "a second mirror has a bucket of its own"
+in_second() { local DATABASE=8; "$@"; }
+in_second forget_volume
+k create secret generic s3 --from-file=access-key="$STATE/secrets/s3-access-key" --from-file=secret-key="$STATE/secrets/s3-secret-key" >/dev/null
+apply <<END
+apiVersion: juicefs.rs/v1alpha1
+kind: Mirror
+metadata: {name: data-us}
+spec:
+  sourceRef: {fileSystemRef: {name: data, namespace: $SOURCE_NS}}
+  meta: {engine: redis, url: "$(in_second meta_url)", secretRef: {name: meta, key: password}}
+  objectStorage: {dedicated: {type: s3, bucket: "$(bucket)-us", secretRef: {name: s3}, sourceSecretRef: {name: s3}, dataFirst: true}}
+  storageClasses: [{name: $NS-us, pathPattern: "\${.pvc.annotations.path}"}]
+END
+k wait --for=condition=Ready jfsm/data-us --timeout=90s >/dev/null || { k get jfsm data-us -o yaml >&2; k logs deployment/data-us-follower --tail=20 >&2; fail "the second mirror is not Ready"; }
+
 step "a claim on a directory that is there binds, and its pod reads what is written at the source"
 claim books "$NS-source"
 bound books
@@ -131,6 +147,24 @@ k delete pvc near --timeout=60s >/dev/null
 pv_is_gone() { ! kubectl get pv "$1" >/dev/null 2>&1; }
 until_true 60 "the volume of the claim is gone" pv_is_gone "$near"
 expect "what the source has" "200000" "$(in_pod writer tail -n 1 /data/numbers)"
+
+step "the second mirror is promoted: then it is a volume that pods write to"
+in_pod writer bash -c 'echo last >/data/last; sync -f /data'
+k delete pod writer coerced-reader --ignore-not-found --timeout=60s >/dev/null
+k patch jfsm data-us --type=merge --patch '{"spec":{"promotion":{"requested":true}}}' >/dev/null
+k wait --for=condition=Promoted jfsm/data-us --timeout=150s >/dev/null || { k get jfsm data-us -o yaml >&2; k describe job data-us-promote >&2; fail "the mirror is not promoted"; }
+expect_in "what is told of it" "nothing of its source is lost" "$(k get jfsm data-us --output=jsonpath='{.status.conditions[?(@.type=="Promoted")].message}')"
+expect_in "the printed row" Promoted "$(k get jfsm data-us --no-headers)"
+if k patch jfsm data-us --type=merge --patch '{"spec":{"promotion":{"requested":false}}}' >"$WORK/refused" 2>&1; then fail "a promotion was taken back"; fi
+expect_in "what taking it back is told" "cannot be taken back" "$(cat "$WORK/refused")"
+claim us "$NS-us" ReadWriteMany "" "path: shared/books"
+bound us
+running_pod us us
+expect "what it has" "200000 last" "$(in_pod us bash -c 'echo "$(tail -n 1 /data/numbers) $(cat /data/last)"')"
+in_pod us bash -c 'echo mine >/data/mine && sync -f /data'
+in_second with_peer 'test "$(cat "$MNT/shared/books/mine")" = mine' || fail "the peer does not read what was written after the promotion"
+k delete pod us --timeout=60s >/dev/null
+k delete pvc us --timeout=60s >/dev/null
 
 step "the mirror goes with its follower, Secrets and classes; its database and the source stay"
 k delete pods static-reader --force --grace-period=0 >/dev/null 2>&1

@@ -102,7 +102,7 @@ step "the search"
 # Logs of containers, of the node's programs and of the servers; what runc was told to run.
 in_node python3 "$REPOSITORY/e2e/cases/canary.py" search --output "$WORK/found" \
     --in "$WORK/dump" --in /var/log/pods --in "$STATE/log" --in /run/containerd/io.containerd.runtime.v2.task \
-    "$STATE/secrets/redis-password" "$STATE/secrets/s3-secret-key" "$STATE/secrets/control"
+    "$STATE/secrets/redis-password" "$STATE/secrets/s3-secret-key" "$STATE/secrets/postgres-password" "$STATE/secrets/control"
 sed 's/^/watched: /' "$STATE/watch/seen" >"$WORK/all"
 sed 's/^/searched: /' "$WORK/found" >>"$WORK/all"
 for place in 'watched: control /proc/\*/cmdline of sleep\|bash' 'watched: control /proc/\*/environ' 'watched: control /var/log/pods/' \

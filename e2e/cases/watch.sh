@@ -17,7 +17,7 @@ case ${1:-} in
         in_node setsid --fork bash -c 'echo $$ >"$1/pid"; shift; log=$1; shift; exec "$@" >"$log" 2>&1 </dev/null' \
             watch "$folder" "$folder/log" nice -n 5 python3 "$REPOSITORY/e2e/cases/canary.py" watch \
             --stop "$folder/stop" --output "$folder/seen" --in /var/log/pods \
-            "$STATE/secrets/redis-password" "$STATE/secrets/s3-secret-key" "$STATE/secrets/control"
+            "$STATE/secrets/redis-password" "$STATE/secrets/s3-secret-key" "$STATE/secrets/postgres-password" "$STATE/secrets/control"
         until_true 10 "the watcher runs (see $folder/log)" watching
         ;;
     stop)

@@ -43,7 +43,7 @@ publish() {
 declare -A PACKAGE_OF=(
     [etcd]=etcd-server [containerd]=containerd [runc]=runc [/usr/lib/cni/bridge]=containernetworking-plugins
     [iptables]=iptables [conntrack]=conntrack [debootstrap]=debootstrap [redis-server]=redis-server [openssl]=openssl
-    [fusermount3]=fuse3 [gcc]=gcc [ip]=iproute2 [nsenter]=util-linux [python3]=python3 [jq]=jq
+    [psql]=postgresql [fusermount3]=fuse3 [gcc]=gcc [ip]=iproute2 [nsenter]=util-linux [python3]=python3 [jq]=jq
 )
 
 packages() {
@@ -99,11 +99,18 @@ image_pause() {
     rm -rf "$1/root"
 }
 
-image_provisioner() {
-    install -D -m 755 "$(part csi)/csi-provisioner" "$1/root/csi-provisioner"
-    mkdir -m 1777 "$1/root/tmp"
-    "$CLUSTER_DIR/pack.py" --tag "$PROVISIONER_IMAGE" --root "$1/root" --entrypoint /csi-provisioner --output "$1/image.tar"
-    rm -rf "$1/root"
+# The sidecars of the controller: one image each, as upstream's are.
+images_of_sidecars() {
+    local name
+    for name in provisioner resizer; do
+        install -D -m 755 "$(part csi)/csi-$name" "$1/root/csi-$name"
+        mkdir -m 1777 "$1/root/tmp"
+        case $name in
+            provisioner) "$CLUSTER_DIR/pack.py" --tag "$PROVISIONER_IMAGE" --root "$1/root" --entrypoint /csi-provisioner --output "$1/provisioner.tar" ;;
+            resizer) "$CLUSTER_DIR/pack.py" --tag "$RESIZER_IMAGE" --root "$1/root" --entrypoint /csi-resizer --output "$1/resizer.tar" ;;
+        esac
+        rm -rf "$1/root"
+    done
 }
 
 # The application of the cases: the base system, which has a shell and what a shell script writes files with.
@@ -114,7 +121,7 @@ image_toolbox() {
 
 images() {
     publish "$(part pause)-image" image_pause
-    publish "$(part csi)-image" image_provisioner
+    publish "$(part csi)-images" images_of_sidecars
     publish "$TOOLBOX_ARCHIVE" image_toolbox
 }
 

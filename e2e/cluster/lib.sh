@@ -22,6 +22,7 @@ CLUSTER_DOMAIN=cluster.local
 # The names that images have without a registry.
 PAUSE_IMAGE=registry.k8s.io/pause:3.10
 PROVISIONER_IMAGE=registry.k8s.io/sig-storage/csi-provisioner:v6.3.0
+RESIZER_IMAGE=registry.k8s.io/sig-storage/csi-resizer:v2.2.0
 TOOLBOX_IMAGE=juicefs.rs/e2e/toolbox:1
 TOOLBOX_ARCHIVE=$CACHE/toolbox-image-2
 
@@ -71,6 +72,11 @@ in_network() {
     local pid
     pid=$(node_pid) || die "no cluster runs in $STATE; start one with $CLUSTER_DIR/up.sh"
     nsenter -t "$pid" -n -- "$@"
+}
+
+# postgres_says STATEMENTS : what the PostgreSQL of servers.sh answers to the judge, who may do all.
+postgres_says() {
+    PGPASSWORD=$(cat "$STATE/secrets/judge-redis-password") in_network psql -h "$NODE_IP" -U judge -d postgres -X -q -A -t -v ON_ERROR_STOP=1 <<<"$1"
 }
 
 # part NAME : the folder in the cache where the build of parts/NAME is, for exactly these sources and this Go.

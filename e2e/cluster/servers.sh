@@ -1,10 +1,10 @@
 #!/bin/bash
-# A Redis and an S3 server inside the cluster's network, as processes of the node with Services in front:
-# redis.storage:6379 (append-only file on) and s3.storage:9000 (SeaweedFS, path-style).
+# Servers inside the cluster's network, as processes of the node with Services in front: redis.storage:6379 (append-only
+# file on), s3.storage:9000 (SeaweedFS, path-style) and, for the case that asks for it, postgres.storage:5432.
 # Their passwords are made per cluster and are canaries: no argument list, environment, log or object may ever show them.
 # The tools of the tests, which have no such manners, are users of their own: judge.
 #
-# servers.sh [start|stop] [redis|s3]...      default: start both; stop keeps what they stored
+# servers.sh [start|stop] [redis|s3|postgres]...      default: start both; stop keeps what they stored
 #
 # Afterwards $STATE/secrets has one value a file: redis-password, s3-access-key, s3-secret-key, and the same for the
 # judge in judge-*; `control` is a canary that is shown everywhere, for the search to find.
@@ -30,6 +30,8 @@ if [ ! -e "$secrets/s3-secret-key" ]; then
         printf 'canary-s3-%s' "$(openssl rand -hex 16)" >"$secrets/s3-secret-key"
     )
 fi
+
+[ -e "$secrets/postgres-password" ] || (umask 077; printf 'canary-postgres-%s' "$(openssl rand -hex 12)" >"$secrets/postgres-password")
 
 # Runs a program in the node, apart from this script, with its id (as the node counts) kept in $STATE/NAME.pid.
 serve() {
@@ -117,11 +119,34 @@ except urllib.error.HTTPError as refused:
     announce s3 9000
 }
 
+# The judge made the cluster of databases; the user juicefs has the canary.
+start_postgres() {
+    local dir=$STATE/postgres bin as
+    bin=$(dirname "$(compgen -G '/usr/lib/postgresql/*/bin/initdb' | tail -n 1)") || die "there is no PostgreSQL; e2e/tools/install.sh installs it"
+    as=(setpriv "--reuid=$(id -u postgres)" "--regid=$(id -g postgres)" --clear-groups)
+    if [ ! -e "$dir/PG_VERSION" ]; then
+        install -d -m 700 -o postgres "$dir"
+        install -m 600 -o postgres "$secrets/judge-redis-password" "$STATE/postgres-judge"
+        (cd / && "${as[@]}" "$bin/initdb" -D "$dir" -U judge -A scram-sha-256 --pwfile="$STATE/postgres-judge" -E UTF8 --no-locale --no-sync) \
+            >"$STATE/log/initdb.log" 2>&1 || die "initdb failed, see $STATE/log/initdb.log"
+        echo 'host all all all scram-sha-256' >>"$dir/pg_hba.conf"
+    fi
+    serve postgres "${as[@]}" "$bin/postgres" -D "$dir" -c listen_addresses="$NODE_IP" -c unix_socket_directories=
+    answers() { postgres_says 'SELECT 1' | grep -q 1; }
+    until_true 20 "PostgreSQL answers (see $STATE/log/postgres.log)" answers
+    if [ "$(postgres_says "SELECT count(*) FROM pg_roles WHERE rolname = 'juicefs'")" = 0 ]; then
+        postgres_says "\\set password \`cat '$secrets/postgres-password'\`
+            CREATE ROLE juicefs LOGIN PASSWORD :'password';"
+    fi
+    announce postgres 5432
+}
+
 stop() {
     running "$1" || return 0
     local pid
     pid=$(cat "$STATE/$1.pid")
-    in_node kill -TERM "$pid" || true
+    # PostgreSQL waits for its clients to leave when it is asked kindly.
+    if [ "$1" = postgres ]; then in_node kill -INT "$pid" || true; else in_node kill -TERM "$pid" || true; fi
     ended() { ! running "$1"; }
     # SeaweedFS takes long to say goodbye.
     until_true 5 "$1 ends" ended "$1" 2>/dev/null || { in_node kill -KILL "$pid" || true; until_true 10 "$1 is killed" ended "$1"; }
@@ -132,7 +157,8 @@ for server in "$@"; do
     case $action-$server in
         start-redis) running redis || start_redis ;;
         start-s3) running s3 || start_s3 ;;
-        stop-redis | stop-s3) stop "$server" ;;
-        *) die "servers.sh [start|stop] [redis|s3]..." ;;
+        start-postgres) running postgres || start_postgres ;;
+        stop-redis | stop-s3 | stop-postgres) stop "$server" ;;
+        *) die "servers.sh [start|stop] [redis|s3|postgres]..." ;;
     esac
 done

@@ -63,7 +63,7 @@ failed() {
 kubectl=$CLUSTER_DIR/kubectl
 until_true 60 "containerd answers" in_node ctr version || failed
 # The images are unpacked while the API server starts.
-"$CLUSTER_DIR/load.sh" "$(part pause)-image/image.tar" "$(part csi)-image/image.tar" "$TOOLBOX_ARCHIVE/image.tar" 2>"$STATE/log/load.log" &
+"$CLUSTER_DIR/load.sh" "$(part pause)-image/image.tar" "$(part csi)-images/"{provisioner,resizer}.tar "$TOOLBOX_ARCHIVE/image.tar" 2>"$STATE/log/load.log" &
 loading=$!
 started() { [ -e "$STATE/run/started" ] || ! node_pid >/dev/null; }
 until_true 240 "the node's programs run" started || failed

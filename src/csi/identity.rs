@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use crate::pb;
-use crate::pb::plugin_capability::{Service, Type, service};
+use crate::pb::plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion};
 
 pub(crate) struct Identity;
 
@@ -25,8 +25,10 @@ impl pb::identity_server::Identity for Identity {
         _request: Request<pb::GetPluginCapabilitiesRequest>,
     ) -> Result<Response<pb::GetPluginCapabilitiesResponse>, Status> {
         let service = Service { r#type: service::Type::ControllerService as i32 };
-        let capability = pb::PluginCapability { r#type: Some(Type::Service(service)) };
-        Ok(Response::new(pb::GetPluginCapabilitiesResponse { capabilities: vec![capability] }))
+        let expansion = VolumeExpansion { r#type: volume_expansion::Type::Online as i32 };
+        let capabilities = [Type::Service(service), Type::VolumeExpansion(expansion)]
+            .map(|kind| pb::PluginCapability { r#type: Some(kind) });
+        Ok(Response::new(pb::GetPluginCapabilitiesResponse { capabilities: capabilities.to_vec() }))
     }
 
     /// Touches neither FUSE nor metadata: a slow volume must not restart the driver.

@@ -10,8 +10,9 @@ pub(crate) fn of_meta(what: &str, error: &juicefs_meta::Error) -> Status {
     match error {
         E::Unavailable(_) | E::Replica(_) | E::Conflict | E::InDoubt(_) => Status::unavailable(text),
         E::NotFormatted(_) => Status::failed_precondition(format!(
-            "{what}: the database holds no volume: make it with a FileSystem or `juicefs format`"
+            "{what}: the database holds no volume: is metaurl right in the Secret? Volumes are made by a FileSystem"
         )),
+        E::Denied(said) => Status::unavailable(format!("{what}: {said}: correct metaurl in the Secret")),
         E::Unsupported(_) => Status::failed_precondition(text),
         E::Full(_) => Status::resource_exhausted(text),
         E::Errno(Errno::ENOSPC | Errno::EDQUOT) => Status::resource_exhausted(text),

@@ -88,6 +88,12 @@ pub fn build(spec: &StorageClassSpec, owner: &ClassOwner<'_>) -> Result<StorageC
             .to_owned();
         return Err(Error::BadParameter { class: class(), cause });
     }
+    if owner.kind == OwnerKind::Mirror && spec.allow_volume_expansion {
+        let cause =
+            "nothing is limited in a mirror, so nothing can be expanded: leave allowVolumeExpansion out"
+                .to_owned();
+        return Err(Error::BadParameter { class: class(), cause });
+    }
     if let Some(pattern) = &spec.path_pattern {
         parameters.insert("pathPattern".into(), pattern.clone());
     }
@@ -200,7 +206,10 @@ mod tests {
         assert!(told.contains("pathPattern"), "{told}");
         let parameters = BTreeMap::from([("subPath".to_owned(), "a".to_owned())]);
         build(&StorageClassSpec { parameters, ..plain.clone() }, &owner).expect("subPath");
-        build(&StorageClassSpec { path_pattern: Some("a".into()), ..plain }, &owner).expect("pathPattern");
+        let named = StorageClassSpec { path_pattern: Some("a".into()), ..plain };
+        build(&named, &owner).expect("pathPattern");
+        let told = build(&StorageClassSpec { allow_volume_expansion: true, ..named }, &owner);
+        assert!(told.expect_err("nothing to expand").to_string().contains("allowVolumeExpansion"));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub enum Error {
     /// The database refused the client or the statement; retrying can't help.
     #[error("metadata engine: {0}")]
     Engine(String),
+    /// The database does not let this user in, or not with this password.
+    #[error("metadata engine: {0}: check the user, META_PASSWORD and the address")]
+    Denied(String),
     /// A record that can't be decoded.
     #[error("corrupt record {record}: {cause}; restore it from a backup of the database")]
     Corrupt { record: String, cause: String },
@@ -84,6 +87,7 @@ impl Error {
             | Self::InDoubt(_)
             | Self::Unavailable(_)
             | Self::Engine(_)
+            | Self::Denied(_)
             | Self::Corrupt { .. }
             | Self::NotFormatted(_) => Errno::EIO,
         }

@@ -11,7 +11,12 @@ pub enum Error {
         "{store}: access to {key} denied: {cause}; check the access key, the secret key and the bucket's policy"
     )]
     PermissionDenied { store: String, key: String, cause: String },
-    #[error("{store}: the bucket does not exist ({cause}); create it, or name another one with --bucket")]
+    #[error(
+        "{store}: there is no access key: set ACCESS_KEY and SECRET_KEY, or give --access-key and --secret-key to \
+         `juicefs format`"
+    )]
+    NoAccessKey { store: String },
+    #[error("{store}: the bucket does not exist ({cause}); create it, or correct its name")]
     NoBucket { store: String, cause: String },
     /// The store did not answer, or asked to come back later.
     #[error("{store}: unreachable for {key}: {cause}; is the server up, and is the address right?")]

@@ -155,15 +155,19 @@ fn news(old: &[Condition], new: &[Condition]) -> Vec<Note> {
     });
     // What is not known yet is no news, and Ready repeats what another condition says when it fails.
     let telling = changed.filter(|condition| condition.status != "Unknown");
-    telling
-        .filter(|condition| {
-            condition.type_ != "Ready" || condition.status == "True" || is_own_reason(&condition.reason)
-        })
-        .map(|condition| {
-            let make = if condition.status == "True" { Note::normal } else { Note::warning };
-            make(&condition.reason, &condition.type_, condition.message.clone())
-        })
-        .collect()
+    let telling = telling.filter(|condition| {
+        condition.type_ != "Ready" || condition.status == "True" || is_own_reason(&condition.reason)
+    });
+    let mut notes: Vec<Note> = Vec::new();
+    for condition in telling {
+        let make = if condition.status == "True" { Note::normal } else { Note::warning };
+        let note = make(&condition.reason, &condition.type_, condition.message.clone());
+        // What one failure is for several conditions is told once.
+        if !note.warning || notes.iter().all(|told| told.text != note.text) {
+            notes.push(note);
+        }
+    }
+    notes
 }
 
 /// Reasons for which only Ready is False.

@@ -1,4 +1,4 @@
-//! A mirror by the two addresses that an operator knows: made if it is not there, followed, looked at.
+//! A mirror by the two addresses that an operator knows: made if it is not there, followed, looked at, promoted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,11 @@ use juicefs_meta::mirror::{self, State};
 use juicefs_meta::port::Engine;
 use juicefs_meta::{Format, MetaUrl, engines};
 
-use crate::create::{NewMirror, create};
+use crate::blocks::BlockCopier;
+use crate::create::{NewMirror, OwnBucket, create};
 use crate::error::{Error, Result};
 use crate::follower::Follower;
+use crate::promote::{Promoted, Promotion, promote};
 use crate::status::{MirrorStatus, status};
 
 /// A database that does not answer within this is no help to whoever looks at a mirror.
@@ -25,28 +27,69 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// The follower of the mirror `name`, which is made if its database is empty. Does nothing to a database that holds
-    /// anything else.
+    /// Makes the mirror `name` if its database is empty. Does nothing to a database that holds anything else.
     ///
     /// # Errors
-    /// As [`create`]; a database with a volume, another mirror or one that was dropped.
-    pub async fn follower(&self, name: &str) -> Result<Follower> {
+    /// As [`create`]; a database with a volume, another mirror, one with another kind of bucket, or one that was dropped.
+    pub async fn make(&self, name: &str, bucket: Option<OwnBucket>) -> Result<()> {
         let source_url = parse(&self.source)?;
         let source = engines::open(&source_url).await?;
         let target = engines::open(&parse(&self.mirror)?).await?;
         match target.setting().await? {
             None => {
-                let new = NewMirror {
-                    display_name: name.to_owned(),
-                    source: source_url,
-                    bucket: None,
-                    rejoins: false,
-                };
-                create(&*source, &*target, &new).await?;
+                let new =
+                    NewMirror { display_name: name.to_owned(), source: source_url, bucket, rejoins: false };
+                create(&*source, &*target, &new).await
             }
-            Some(setting) => check_own(&*source, &*target, &setting, name).await?,
+            Some(setting) => check_own(&*source, &*target, &setting, name, bucket.is_some()).await,
         }
-        Follower::new(source, target, None).await
+    }
+
+    /// Follows the mirror that is there; `copier` brings blocks where it has a bucket of its own.
+    ///
+    /// # Errors
+    /// As [`Follower::new`].
+    pub async fn follower(&self, copier: Option<Arc<BlockCopier>>) -> Result<Follower> {
+        let source = engines::open(&parse(&self.source)?).await?;
+        let target = engines::open(&parse(&self.mirror)?).await?;
+        Follower::new(source, target, copier).await
+    }
+
+    /// Makes the mirror a volume of its own. A source that does not answer is `promotion`'s to judge.
+    ///
+    /// # Errors
+    /// As [`promote`].
+    pub async fn promote(&self, promotion: &Promotion) -> Result<Promoted> {
+        let target = engines::open(&parse(&self.mirror)?).await?;
+        let url = parse(&self.source)?;
+        let source = engines::open(&url).await.map_err(|error| error.to_string());
+        promote(source, &url.to_string(), target, promotion).await
+    }
+
+    /// Whether the source's database answers.
+    pub async fn source_answers(&self) -> bool {
+        let Ok(url) = parse(&self.source) else { return false };
+        matches!(tokio::time::timeout(LOOK_DEADLINE, engines::open(&url)).await, Ok(Ok(_)))
+    }
+
+    /// The source's setting.
+    ///
+    /// # Errors
+    /// A source that does not answer or holds no volume.
+    pub async fn source_setting(&self) -> Result<Format> {
+        setting_of(&*engines::open(&parse(&self.source)?).await?).await
+    }
+
+    /// The mirror's setting, and of one with a bucket of its own what opens the source's.
+    ///
+    /// # Errors
+    /// [`Error::NoMirror`]; as the engine's.
+    pub async fn settings(&self) -> Result<(Format, Option<Format>)> {
+        let target = engines::open(&parse(&self.mirror)?).await?;
+        let own = setting_of(&*target).await?;
+        let record = mirror::read_any(&*target, &own).await?.ok_or(Error::NoMirror)?;
+        let far = if record.bucket.is_own() { mirror::read_source_setting(&*target).await? } else { None };
+        Ok((own, far))
     }
 
     /// How far the mirror is behind. A source that does not answer is part of the answer.
@@ -76,8 +119,20 @@ fn parse(url: &SecretString) -> Result<MetaUrl, juicefs_meta::Error> {
     MetaUrl::parse(url.expose_secret())
 }
 
+async fn setting_of(engine: &dyn Engine) -> Result<Format> {
+    let text = engine.setting().await?;
+    let none = || Error::BadRequest("the database holds no volume".to_owned());
+    Ok(Format::parse(&text.ok_or_else(none)?)?)
+}
+
 /// What is there is this mirror of this source, or nobody touches it.
-async fn check_own(source: &dyn Engine, target: &dyn Engine, setting: &str, name: &str) -> Result<()> {
+async fn check_own(
+    source: &dyn Engine,
+    target: &dyn Engine,
+    setting: &str,
+    name: &str,
+    has_own_bucket: bool,
+) -> Result<()> {
     let held = Format::parse(setting)?;
     let Some(record) = mirror::read_any(target, &held).await? else {
         return Err(Error::BadRequest(format!(
@@ -100,9 +155,13 @@ async fn check_own(source: &dyn Engine, target: &dyn Engine, setting: &str, name
     if let Some(ended) = ended {
         return Err(Error::BadRequest(format!("mirror {name} {ended}")));
     }
-    if record.bucket.is_own() {
+    if record.bucket.is_own() != has_own_bucket {
+        let (found, asked) = match has_own_bucket {
+            true => ("reads its source's bucket", "one of its own"),
+            false => ("has a bucket of its own", "its source's"),
+        };
         return Err(Error::BadRequest(format!(
-            "mirror {name} has a bucket of its own, which is not supported here yet: `juicefs mirror run` follows it"
+            "mirror {name} {found}, asked for is {asked}; nothing was written: name an empty database"
         )));
     }
     let Some(text) = source.setting().await? else {
@@ -141,17 +200,21 @@ mod tests {
         };
         volume(&addresses.source).await;
         assert!(matches!(addresses.status().await, Err(Error::NoMirror)));
-        addresses.follower("near").await.map(drop).expect("made");
-        addresses.follower("near").await.map(drop).expect("it is there");
+        addresses.make("near", None).await.expect("made");
+        addresses.make("near", None).await.expect("it is there");
+        addresses.follower(None).await.map(drop).expect("followed");
+        assert!(
+            addresses.settings().await.expect("a mirror").1.is_none() && addresses.source_answers().await
+        );
         let status = addresses.status().await.expect("a mirror");
         assert!(!status.record.readable && status.source_error.is_none());
-        let told = addresses.follower("far").await.map(drop).expect_err("another name").to_string();
+        let told = addresses.make("far", None).await.expect_err("another name").to_string();
         assert!(told.contains("holds the mirror near, not far"), "{told}");
         let other = folder.path().join("other");
         std::fs::create_dir(&other).expect("made");
         let taken = Addresses { source: addresses.source.clone(), ..self::addresses(&other).await };
         volume(&taken.mirror).await;
-        let told = taken.follower("near").await.map(drop).expect_err("a volume").to_string();
+        let told = taken.make("near", None).await.expect_err("a volume").to_string();
         assert!(told.contains("holds the volume data already"), "{told}");
     }
 }

@@ -27,6 +27,8 @@ pub use create::{NewMirror, OwnBucket, create, drop_mirror};
 pub use error::{Error, Result};
 pub use follower::{Follower, Turn};
 pub use juicefs_meta::mirror::State;
+/// What the callers of [`BlockCopier`] and [`OwnBucket`] open.
+pub use juicefs_object::Store;
 pub use promote::{Fencing, Promoted, Promotion, promote};
 pub use reconcile::{Difference, check};
 pub use sample::{SampleReport, check_blocks};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use juicefs_meta::Format;
 use juicefs_meta::mirror::{self, MirrorRecord, State};
 use juicefs_meta::port::{Engine, Sequence};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::apply::commit;
 use crate::blocks::BlockCopier;
@@ -44,7 +44,7 @@ pub struct Promotion {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Promoted {
     pub name: String,

@@ -98,7 +98,7 @@ pub async fn status(
     now_ms: i64,
 ) -> Result<MirrorStatus> {
     let text = target.setting().await?.ok_or(Error::NoMirror)?;
-    let record = mirror::read(target, &Format::parse(&text)?).await?.ok_or(Error::NoMirror)?;
+    let record = mirror::read_any(target, &Format::parse(&text)?).await?.ok_or(Error::NoMirror)?;
     let cursor = record.cursor;
     let page = match source {
         Ok(source) => source.read_log(cursor, 1).await,

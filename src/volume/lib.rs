@@ -25,7 +25,8 @@ mod status;
 mod storage;
 
 /// The nouns that callers above need to name; rooms above `volume` do not import `meta`.
-pub use juicefs_meta::{Format, MetaUrl};
+pub use juicefs_meta::{Error as MetaError, Format, MetaUrl};
+pub use juicefs_object::Error as ObjectError;
 
 pub use backup::{Backup, backup};
 pub use change_log::follow_change_log;

@@ -27,6 +27,13 @@ pub(crate) struct OperatorArgs {
     pub default_class_owners: Vec<String>,
 }
 
+/// What a promotion does about its source.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum PromoteFence {
+    Required,
+    BestEffort,
+}
+
 /// `mirror-follower`
 #[derive(Args, Debug)]
 pub(crate) struct MirrorFollowerArgs {
@@ -39,6 +46,12 @@ pub(crate) struct MirrorFollowerArgs {
     /// File with the whole address of the mirror's metadata engine.
     #[arg(long)]
     pub mirror_url_file: PathBuf,
+    /// File that describes the mirror's own bucket, as JSON.
+    #[arg(long)]
+    pub bucket_file: Option<PathBuf>,
+    /// Promote the mirror instead of following it.
+    #[arg(long, value_enum)]
+    pub promote: Option<PromoteFence>,
     /// Where the reason goes when it ends.
     #[arg(long, default_value = "/dev/termination-log")]
     pub report_file: PathBuf,

@@ -16,7 +16,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use csi::CsiCommand;
 pub(crate) use dump::{DumpArgs, LoadArgs};
-pub(crate) use kubernetes::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs};
+pub(crate) use kubernetes::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs, PromoteFence};
 pub(crate) use mirror::{CheckArgs, CreateArgs, FollowArgs, MirrorCommand, PromoteArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use quota::{QuotaAction, QuotaArgs};

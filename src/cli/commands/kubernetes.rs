@@ -3,11 +3,11 @@
 use anyhow::Context;
 use juicefs_operator::OperatorSettings;
 use juicefs_operator::format_job::{self, FormatJobSettings};
-use juicefs_operator::mirror::follower::{self, FollowerSettings};
+use juicefs_operator::mirror::follower::{self, FencePolicy, FollowerSettings};
 use std::process::ExitCode;
 
 use super::say;
-use crate::args::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs};
+use crate::args::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs, PromoteFence};
 
 pub(crate) async fn operator(args: OperatorArgs) -> anyhow::Result<ExitCode> {
     let settings = OperatorSettings {
@@ -42,6 +42,11 @@ pub(crate) async fn mirror_follower(args: MirrorFollowerArgs) -> anyhow::Result<
         name: args.name,
         source_url_file: args.source_url_file,
         mirror_url_file: args.mirror_url_file,
+        bucket_file: args.bucket_file,
+        promote: args.promote.map(|fence| match fence {
+            PromoteFence::Required => FencePolicy::Required,
+            PromoteFence::BestEffort => FencePolicy::BestEffort,
+        }),
         report_file: args.report_file,
     };
     follower::run(&settings).await?;

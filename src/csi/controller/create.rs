@@ -10,6 +10,7 @@ use tonic::Status;
 use super::claim::ClaimSeen;
 use super::neighbours::was_made_for;
 use super::records::VolumeRecord;
+use super::volumes::Unlimited;
 use super::{Controller, Volume, check_capabilities, is_reader, mirrors, new_settings};
 use crate::pb::volume_capability::AccessType;
 use crate::{pb, status};
@@ -46,7 +47,7 @@ impl Controller {
             }
             mirrors::check_access(mirror, &request.volume_capabilities, &asked.settings.attributes.own)?;
             mirrors::find(&volume, mirror, path).await?;
-            self.tell_owner(&asked, 0).await;
+            self.tell_owner(&asked, capacity, None).await;
             let mirror = (labels::MIRROR.to_owned(), mirror.display_name.clone());
             return asked.answer(request.name, capacity, &volume, Some(mirror));
         }
@@ -80,10 +81,10 @@ impl Controller {
                     made,
                 };
                 // Before the record: a call that breaks off here is made again, and sets it again.
-                let is_limited = volume.limit(inode, capacity).await?;
+                let unlimited = volume.limit(inode, capacity, made).await?;
                 volume.write_record(&request.name, &record).await?;
                 volume.write_statistics().await;
-                self.tell_owner(&asked, if is_limited { 0 } else { capacity }).await;
+                self.tell_owner(&asked, capacity, unlimited).await;
             }
         }
         let answer = asked.answer(request.name, capacity, &volume, None);
@@ -92,12 +93,9 @@ impl Controller {
     }
 
     /// What the claim's owner should know: a capacity that nothing limits, and settings without effect.
-    async fn tell_owner(&self, asked: &Asked, unlimited: i64) {
-        if unlimited > 0 {
-            let text = format!(
-                "the capacity of {unlimited} bytes is not enforced: the file system keeps no statistics of directories; \
-                 `juicefs config META --dir-stats` switches them on for new claims"
-            );
+    async fn tell_owner(&self, asked: &Asked, capacity: i64, unlimited: Option<Unlimited>) {
+        if let Some(why) = unlimited {
+            let text = format!("the capacity of {capacity} bytes is not enforced: {why}");
             self.tell(&asked.claim, &Note::warning("CapacityNotEnforced", "Provision", text)).await;
         }
         if !asked.findings.is_empty() {

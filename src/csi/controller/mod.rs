@@ -1,10 +1,11 @@
-//! CreateVolume, DeleteVolume and ValidateVolumeCapabilities, each in metadata and at once. All state is in the
+//! CreateVolume, DeleteVolume, ControllerExpandVolume and ValidateVolumeCapabilities, each in metadata and at once. All state is in the
 //! file system (`records`), so any replica answers any call.
 
 mod capability;
 mod claim;
 mod create;
 mod delete;
+mod expand;
 pub(crate) mod mirrors;
 mod neighbours;
 mod purge;
@@ -169,11 +170,23 @@ impl pb::controller_server::Controller for Controller {
         }))
     }
 
+    async fn controller_expand_volume(
+        &self,
+        request: Request<pb::ControllerExpandVolumeRequest>,
+    ) -> Result<Response<pb::ControllerExpandVolumeResponse>, Status> {
+        let capacity_bytes = self.expand(request.into_inner()).await?;
+        Ok(Response::new(pb::ControllerExpandVolumeResponse {
+            capacity_bytes,
+            node_expansion_required: false,
+        }))
+    }
+
     async fn controller_get_capabilities(
         &self,
         _request: Request<pb::ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<pb::ControllerGetCapabilitiesResponse>, Status> {
-        let capabilities = [rpc::Type::CreateDeleteVolume, rpc::Type::SingleNodeMultiWriter];
+        let capabilities =
+            [rpc::Type::CreateDeleteVolume, rpc::Type::ExpandVolume, rpc::Type::SingleNodeMultiWriter];
         let capabilities = capabilities.map(|kind| pb::ControllerServiceCapability {
             r#type: Some(Type::Rpc(Rpc { r#type: kind as i32 })),
         });

@@ -1,12 +1,13 @@
 //! Directories and records, on a volume in memory.
 
 use juicefs_meta::engines::memory::MemoryEngine;
-use juicefs_meta::port::{Change, Engine, NewVolume};
+use juicefs_meta::port::{Change, Engine, NewVolume, QuotaKind};
 use juicefs_meta::request::{MetaOptions, NewNode};
 use juicefs_meta::{Attr, Caller, Format, Ino, Kind, Meta, Name, Time, mirror};
 use std::sync::Arc;
 
 use super::records::{DELETED, RECORDS, VolumeRecord};
+use super::volumes::Unlimited;
 use super::{Volume, mirrors};
 
 async fn volume() -> Volume {
@@ -121,19 +122,50 @@ async fn in_a_mirror_directories_are_found_and_never_made() {
     assert_eq!(used(&volume).await, before);
 }
 
+async fn limit_of(volume: &Volume, directory: Ino) -> i64 {
+    let quota = volume.meta.quota(QuotaKind::Directory, directory.0).await.unwrap();
+    quota.map_or(0, |quota| quota.space_max)
+}
+
 #[tokio::test]
 async fn the_capacity_of_a_claim_limits_its_directory() {
     let volume = volume().await;
     let (directory, _) = volume.make_path("claims/one", 0o777).await.unwrap();
     make(&volume, directory, "was there".to_owned(), NewNode::file(0o644, 0)).await;
-    assert!(volume.limit(directory, 12288).await.unwrap());
-    // Asked for again it is no other quota.
-    assert!(volume.limit(directory, 12288).await.unwrap());
+    assert_eq!(volume.limit(directory, 12288, true).await.unwrap(), None);
+    // Asked for again it is no other quota, and whoever shares the directory takes nothing away.
+    assert_eq!(volume.limit(directory, 4096, true).await.unwrap(), None);
+    assert_eq!(limit_of(&volume, directory).await, 12288);
     make(&volume, directory, "fits".to_owned(), NewNode::file(0o644, 0)).await;
     make(&volume, directory, "fits, too".to_owned(), NewNode::directory(0o755, 0)).await;
     let new = NewNode::file(0o644, 0);
     let refused =
         volume.meta.mknod(&volume.caller, directory, &Name::new(b"too much".to_vec()).unwrap(), &new).await;
     assert_eq!(refused.map_err(|error| error.errno()).unwrap_err(), juicefs_base::Errno::EDQUOT);
-    assert!(volume.limit(directory, 0).await.unwrap(), "no capacity asks for nothing");
+    assert_eq!(volume.limit(directory, 0, true).await.unwrap(), None, "no capacity asks for nothing");
+    // What was there before any volume is not the driver's to limit.
+    let (other, _) = volume.make_path("data", 0o777).await.unwrap();
+    assert_eq!(volume.limit(other, 4096, false).await.unwrap(), Some(Unlimited::ThereBefore));
+    assert_eq!(limit_of(&volume, other).await, 0);
+}
+
+#[tokio::test]
+async fn an_expanded_volume_may_hold_more_and_its_record_says_so() {
+    let volume = volume().await;
+    let (directory, _) = volume.make_path("claims/one", 0o777).await.unwrap();
+    let record = VolumeRecord { path: "claims/one".into(), capacity: 8192, ..record("") };
+    assert_eq!(volume.limit(directory, 8192, true).await.unwrap(), None);
+    volume.write_record("one", &record).await.unwrap();
+    make(&volume, directory, "fits".to_owned(), NewNode::file(0o644, 0)).await;
+    make(&volume, directory, "fits, too".to_owned(), NewNode::file(0o644, 0)).await;
+    let larger = VolumeRecord { capacity: 16384, ..record.clone() };
+    for _ in 0..2 {
+        volume.expand("one", larger.clone()).await.expect("expanding twice is no error");
+        assert_eq!(limit_of(&volume, directory).await, 16384);
+        assert_eq!(volume.record("one").await.unwrap(), Some(larger.clone()));
+    }
+    make(&volume, directory, "fits now".to_owned(), NewNode::file(0o644, 0)).await;
+    assert_eq!(volume.other_records("two").await.unwrap(), [larger], "nothing else is among the records");
+    let gone = VolumeRecord { path: "claims/gone".into(), ..record };
+    assert_eq!(volume.expand("two", gone).await.expect_err("no directory").code(), tonic::Code::NotFound);
 }

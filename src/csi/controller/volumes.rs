@@ -20,6 +20,17 @@ use juicefs_base::Errno;
 /// A call ends before the provisioner's own limit.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Why the capacity of a volume limits nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unlimited {
+    #[error(
+        "the file system keeps no statistics of directories; `juicefs config META --dir-stats` switches them on for new claims"
+    )]
+    NoStatistics,
+    #[error("the directory was there before any volume; its quota, if any, is that of `juicefs quota set`")]
+    ThereBefore,
+}
+
 /// An open file system, without a session.
 pub(crate) struct Volume {
     pub meta: Arc<Meta>,
@@ -33,8 +44,10 @@ pub(crate) struct Volume {
 impl Volume {
     /// Opens the metadata and checks that it holds the volume the Secret names.
     pub(crate) async fn open(secret: &SecretSettings) -> Result<Self, Status> {
+        let url = MetaUrl::parse(secret.complete_meta_url().expose_secret())
+            .map_err(|error| Status::invalid_argument(format!("metaurl in the Secret: {error}")))?;
+        let what = format!("metadata {url}");
         let open = async {
-            let url = MetaUrl::parse(secret.complete_meta_url().expose_secret())?;
             let engine = engines::open(&url).await?;
             let meta = Meta::open(engine.clone(), MetaOptions::default()).await?;
             let mirror = mirror::read_any(&*engine, &meta.format()).await?;
@@ -43,9 +56,12 @@ impl Volume {
         let (meta, mirror) = tokio::time::timeout(OPEN_TIMEOUT, open)
             .await
             .map_err(|_| {
-                Status::unavailable(format!("metadata does not answer within {} s", OPEN_TIMEOUT.as_secs()))
+                let within = OPEN_TIMEOUT.as_secs();
+                Status::unavailable(format!(
+                    "{what} does not answer within {within} s: is metaurl right in the Secret?"
+                ))
             })?
-            .map_err(|error| status::of_meta("metadata", &error))?;
+            .map_err(|error| status::of_meta(&what, &error))?;
         let format = meta.format();
         let (what, held) = match &mirror {
             Some(mirror) => ("mirror", &mirror.display_name),
@@ -124,19 +140,31 @@ impl Volume {
         }
     }
 
-    /// Limits what may lie below a directory to `bytes`, 0 = nothing to limit. Whether it is limited, which takes a file
-    /// system that keeps statistics of directories.
-    pub(crate) async fn limit(&self, directory: Ino, bytes: i64) -> Result<bool, Status> {
-        if bytes <= 0 || !self.meta.format().dir_stats {
-            return Ok(bytes <= 0);
+    /// Limits what may lie below a directory to `bytes`, 0 = nothing to limit. Volumes that share a directory have the
+    /// largest of their capacities, so that none takes from another. Why it is not limited, if so.
+    pub(super) async fn limit(
+        &self,
+        directory: Ino,
+        bytes: i64,
+        made: bool,
+    ) -> Result<Option<Unlimited>, Status> {
+        let unlimited = match (made, self.meta.format().dir_stats) {
+            _ if bytes <= 0 => return Ok(None),
+            (false, _) => Some(Unlimited::ThereBefore),
+            (true, false) => Some(Unlimited::NoStatistics),
+            (true, true) => None,
+        };
+        if unlimited.is_some() {
+            return Ok(unlimited);
         }
         let kind = QuotaKind::Directory;
         let set = async {
-            if self.meta.set_quota(kind, directory.0, Some(bytes), None).await? {
+            let limit = self.meta.quota(kind, directory.0).await?.map_or(0, |quota| quota.space_max);
+            if self.meta.set_quota(kind, directory.0, Some(bytes.max(limit)), None).await? {
                 let used = self.meta.usage_below(directory, &TreeProgress::default()).await?;
                 self.meta.set_quota_usage(kind, directory.0, used).await?;
             }
-            Ok(true)
+            Ok(None)
         };
         set.await.map_err(|error: juicefs_meta::Error| status::of_meta("the quota of the claim", &error))
     }
@@ -197,6 +225,32 @@ impl Volume {
             }
             Err(error) => Err(status::of_meta(&name, &error)),
         }
+    }
+
+    /// Puts `record` in the place of the one that is there. Whoever looks meanwhile finds either.
+    pub(super) async fn replace_record(&self, id: &str, record: &VolumeRecord) -> Result<(), Status> {
+        let target = record.to_target().ok_or_else(|| {
+            Status::invalid_argument(format!("path {} is too long for a record", record.path))
+        })?;
+        let (own, _) = self.make_directory(Ino::ROOT, RECORDS, 0o700).await?;
+        let (records, _) = self.make_directory(own, VOLUMES, 0o700).await?;
+        let name = record_name(id);
+        // Not among the records, where it would be one.
+        let new_name = named(&format!("{name}.new"))?;
+        let failed = |error: juicefs_meta::Error| status::of_meta(&name, &error);
+        match self.meta.unlink(&self.caller, own, &new_name).await {
+            Err(error) if error.errno() != Errno::ENOENT => return Err(failed(error)),
+            _ => {}
+        }
+        let target = Some(Bytes::from(target));
+        let new = NewNode { kind: Kind::Symlink, mode: 0o777, umask: 0, rdev: 0, target };
+        self.meta.mknod(&self.caller, own, &new_name, &new).await.map_err(failed)?;
+        let flags = RenameFlags::default();
+        self.meta
+            .rename(&self.caller, own, &new_name, records, &named(&name)?, flags)
+            .await
+            .map(drop)
+            .map_err(failed)
     }
 
     pub(crate) async fn remove_record(&self, id: &str) -> Result<(), Status> {

@@ -351,6 +351,25 @@ pub mod validate_volume_capabilities_response {
         >,
     }
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ControllerExpandVolumeRequest {
+    #[prost(string, tag = "1")]
+    pub volume_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub capacity_range: ::core::option::Option<CapacityRange>,
+    #[prost(map = "string, string", tag = "3")]
+    pub secrets:
+        ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "4")]
+    pub volume_capability: ::core::option::Option<VolumeCapability>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ControllerExpandVolumeResponse {
+    #[prost(int64, tag = "1")]
+    pub capacity_bytes: i64,
+    #[prost(bool, tag = "2")]
+    pub node_expansion_required: bool,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ControllerGetCapabilitiesRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1025,7 +1044,7 @@ pub mod controller_client {
     )]
     use tonic::codegen::http::Uri;
     use tonic::codegen::*;
-    /// Volumes as such: made, removed, checked. Called by the provisioner.
+    /// Volumes as such: made, removed, checked. Called by the provisioner and the resizer.
     #[derive(Debug, Clone)]
     pub struct ControllerClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1156,6 +1175,26 @@ pub mod controller_client {
             ));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn controller_expand_volume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ControllerExpandVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ControllerExpandVolumeResponse>,
+            tonic::Status,
+        > {
+            self.inner.ready().await.map_err(|e| {
+                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
+            })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path =
+                http::uri::PathAndQuery::from_static("/csi.v1.Controller/ControllerExpandVolume");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new(
+                "csi.v1.Controller",
+                "ControllerExpandVolume",
+            ));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn controller_get_capabilities(
             &mut self,
             request: impl tonic::IntoRequest<super::ControllerGetCapabilitiesRequest>,
@@ -1207,6 +1246,13 @@ pub mod controller_server {
             tonic::Response<super::ValidateVolumeCapabilitiesResponse>,
             tonic::Status,
         >;
+        async fn controller_expand_volume(
+            &self,
+            request: tonic::Request<super::ControllerExpandVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ControllerExpandVolumeResponse>,
+            tonic::Status,
+        >;
         async fn controller_get_capabilities(
             &self,
             request: tonic::Request<super::ControllerGetCapabilitiesRequest>,
@@ -1215,7 +1261,7 @@ pub mod controller_server {
             tonic::Status,
         >;
     }
-    /// Volumes as such: made, removed, checked. Called by the provisioner.
+    /// Volumes as such: made, removed, checked. Called by the provisioner and the resizer.
     #[derive(Debug)]
     pub struct ControllerServer<T> {
         inner: Arc<T>,
@@ -1395,6 +1441,48 @@ pub mod controller_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ValidateVolumeCapabilitiesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/csi.v1.Controller/ControllerExpandVolume" => {
+                    #[allow(non_camel_case_types)]
+                    struct ControllerExpandVolumeSvc<T: Controller>(pub Arc<T>);
+                    impl<T: Controller>
+                        tonic::server::UnaryService<super::ControllerExpandVolumeRequest>
+                        for ControllerExpandVolumeSvc<T>
+                    {
+                        type Response = super::ControllerExpandVolumeResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ControllerExpandVolumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Controller>::controller_expand_volume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ControllerExpandVolumeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

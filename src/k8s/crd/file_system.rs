@@ -92,7 +92,7 @@ pub struct MetaSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(
-        validation = Rule::new("self.matches('^(redis|rediss|unix|postgres|mysql|etcd|tikv|fdb)://')").message("url must begin with redis://, rediss://, unix://, postgres://, mysql://, etcd://, tikv:// or fdb://; sqlite3 and directories are refused because no pod reaches them"),
+        validation = Rule::new("self.matches('^(redis|rediss|postgres|mysql)://')").message("url must begin with redis://, rediss://, postgres:// or mysql://; sqlite3, unix sockets and directories are refused because no pod reaches them, and etcd, tikv and fdb are not supported yet"),
         validation = Rule::new("!self.matches('://[^@]*:[^@]*@') && !self.matches('[?&]password=')").message("url must not contain a password; put it into a Secret and name it in secretRef")
     )]
     pub url: Option<String>,
@@ -101,18 +101,14 @@ pub struct MetaSpec {
     pub secret_ref: Option<MetaSecretRef>,
 }
 
-/// Schemes that a pod can reach.
+/// Schemes that a pod can reach and that this client has; MariaDB has MySQL's.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MetaEngine {
     Redis,
     Rediss,
-    Unix,
     Postgres,
     Mysql,
-    Etcd,
-    Tikv,
-    Fdb,
 }
 
 impl MetaEngine {
@@ -122,12 +118,8 @@ impl MetaEngine {
         match self {
             Self::Redis => "redis",
             Self::Rediss => "rediss",
-            Self::Unix => "unix",
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
-            Self::Etcd => "etcd",
-            Self::Tikv => "tikv",
-            Self::Fdb => "fdb",
         }
     }
 }

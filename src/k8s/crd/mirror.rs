@@ -118,19 +118,58 @@ pub struct ExternalSource {
     pub storage_secret_ref: Option<LocalSecretRef>,
 }
 
-/// Where a mirror reads data from.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
+/// Where a mirror reads data from: the source's bucket if neither is said.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[x_kube(
+    validation = Rule::new("!(has(self.shared) && has(self.dedicated))").message("objectStorage is either shared or dedicated"),
+    validation = Rule::new("has(self.dedicated) == has(oldSelf.dedicated)").message("objectStorage cannot change between shared and dedicated: that is another mirror").reason(Reason::FieldValueForbidden)
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectStorageSpec {
     /// The source's bucket, which a mirror never writes to.
-    #[serde(default)]
-    pub shared: SharedBucket,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedBucket>,
+    /// A bucket of the mirror's own, to which the follower brings the blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dedicated: Option<DedicatedBucket>,
 }
 
 /// The source's bucket.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SharedBucket {}
+
+/// A bucket of the mirror's own. What is not there yet is read from the source's.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DedicatedBucket {
+    /// Type of the object storage: `s3`, `minio`, ... Cannot change.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = "^[a-z0-9]+$"))]
+    #[x_kube(
+        validation = Rule::new("!(self in ['file', 'sqlite3', 'mem'])").message("file, sqlite3 and mem are refused: no pod reaches another machine's directory"),
+        validation = Rule::new("self == oldSelf").message("objectStorage.dedicated.type cannot change").reason(Reason::FieldValueForbidden)
+    )]
+    pub kind: String,
+    /// URL of the bucket. Cannot change.
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("objectStorage.dedicated.bucket cannot change: the mirror's objects are there").reason(Reason::FieldValueForbidden),
+        validation = Rule::new("!self.matches('://[^/@]*:[^/@]*@')").message("bucket must not contain credentials; put them into a Secret and name it in secretRef")
+    )]
+    pub bucket: String,
+    /// The Secret with keys `access-key`, `secret-key` for this bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalSecretRef>,
+    /// The Secret with keys `access-key`, `secret-key` by which the mirror reads the source's bucket; what the source's own
+    /// setting says if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_secret_ref: Option<LocalSecretRef>,
+    /// Files show when their blocks are in this bucket, and not before. Cannot change.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("objectStorage.dedicated.dataFirst cannot change").reason(Reason::FieldValueForbidden))]
+    #[serde(default)]
+    pub data_first: bool,
+}
 
 /// How a mirror follows.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, JsonSchema)]
@@ -159,6 +198,19 @@ pub struct PromotionSpec {
     /// Promote it. Cannot be taken back.
     #[serde(default)]
     pub requested: bool,
+    /// Whether the source must be kept from going on first.
+    #[serde(default)]
+    pub fence: FencePolicy,
+}
+
+/// What a promotion does about its source.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, JsonSchema)]
+pub enum FencePolicy {
+    /// Its clients are made to leave and what they wrote is waited for; nothing is promoted while it does not answer.
+    #[default]
+    Required,
+    /// As `Required` if it answers. If it does not, what it has and the mirror has not is lost.
+    BestEffort,
 }
 
 impl Mirror {
@@ -182,6 +234,12 @@ impl Mirror {
     #[must_use]
     pub fn follower_name(&self) -> String {
         format!("{}-follower", self.name_any())
+    }
+
+    /// Name of the Job that promotes it.
+    #[must_use]
+    pub fn promotion_name(&self) -> String {
+        format!("{}-promote", self.name_any())
     }
 
     /// Namespace and name of the `FileSystem` that is its source.

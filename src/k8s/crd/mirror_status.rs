@@ -56,6 +56,10 @@ pub enum MirrorPhase {
     Bootstrapping,
     /// It follows and is not far behind.
     Following,
+    /// It is being made a volume of its own.
+    Promoting,
+    /// It is a volume of its own.
+    Promoted,
     /// It can be read and is further behind than it may be, or nobody can tell.
     Stale,
     /// Something is wrong that waiting does not mend; the condition Ready says what.

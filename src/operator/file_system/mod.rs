@@ -12,5 +12,6 @@ pub use crate::step::Step;
 pub use crate::surroundings::{ClassSeen, ExportSeen, FoundSecret, SecretSeen};
 pub(crate) use controller::run;
 pub use job::{JobInputs, format_spec};
+pub(crate) use observe::{JOB_NAME, job_state};
 pub use plan::plan;
 pub use seen::{JobSeen, JobState, Plan, PlanSettings, Seen};

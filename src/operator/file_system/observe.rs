@@ -10,13 +10,12 @@ use juicefs_k8s::events::shortened;
 use juicefs_k8s::labels;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 /// Label that the Job controller puts on pods.
-const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+pub(crate) const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Conditions have room for a sentence, not for a log.
 const TROUBLE_BYTES_MAX: usize = 500;
 
@@ -73,7 +72,8 @@ async fn jobs(client: &Client, fs: &FileSystem, namespace: &str) -> Result<Vec<J
     Ok(ours.iter().map(|job| job_seen(job, &of(job))).collect())
 }
 
-fn job_seen(job: &Job, pods: &[&Pod]) -> JobSeen {
+/// How far a Job is, and when it ended.
+pub(crate) fn job_state(job: &Job) -> (JobState, Option<Timestamp>) {
     let status = job.status.clone().unwrap_or_default();
     let ended = |kind: &str| {
         let conditions = status.conditions.iter().flatten();
@@ -85,14 +85,22 @@ fn job_seen(job: &Job, pods: &[&Pod]) -> JobSeen {
         (_, Some(_)) => JobState::Failed,
         _ => JobState::Active,
     };
-    let at = |time: Option<Time>| time.map(|time| time.0);
-    let end = at(status.completion_time)
-        .or_else(|| at(failed.as_ref().and_then(|failed| failed.last_transition_time.clone())));
-    let given_up = failed.and_then(|failed| failed.message);
+    let end =
+        status.completion_time.clone().or_else(|| failed.and_then(|failed| failed.last_transition_time));
+    (state, end.map(|time| time.0))
+}
+
+fn job_seen(job: &Job, pods: &[&Pod]) -> JobSeen {
+    let (state, end) = job_state(job);
+    let status = job.status.clone().unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default().into_iter();
+    let given_up = conditions
+        .filter(|condition| condition.type_ == "Failed" && condition.status == "True")
+        .find_map(|failed| failed.message);
     JobSeen {
         name: job.name_any(),
         state,
-        start: at(status.start_time),
+        start: status.start_time.map(|time| time.0),
         end,
         report: newest_report(pods),
         trouble: waiting(pods).or(given_up).map(|text| shortened(&text, TROUBLE_BYTES_MAX)),

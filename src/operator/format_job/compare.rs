@@ -19,12 +19,12 @@ pub(super) fn with_existing(spec: &FormatSpec, found: &Format, url: &MetaUrl) ->
         return FormatReport { uuid, ..FormatReport::new(FormatOutcome::Conflict, message) };
     }
     let kept = [
-        ("name", found.name.clone(), spec.volume_name.clone()),
-        ("storage type", found.storage.clone(), spec.storage.clone()),
-        ("bucket", bucket(&found.bucket), bucket(&spec.bucket)),
-        ("block size in KiB", found.block_size_kib.to_string(), spec.block_size_kib.to_string()),
-        ("compression", compression(&found.compression), compression(&spec.compression)),
-        ("hash prefix", found.hash_prefix.to_string(), spec.hash_prefix.to_string()),
+        ("volumeName", found.name.clone(), spec.volume_name.clone()),
+        ("storage.type", found.storage.clone(), spec.storage.clone()),
+        ("storage.bucket", bucket(&found.bucket), bucket(&spec.bucket)),
+        ("format.blockSizeKiB", found.block_size_kib.to_string(), spec.block_size_kib.to_string()),
+        ("format.compression", compression(&found.compression), compression(&spec.compression)),
+        ("format.hashPrefix", found.hash_prefix.to_string(), spec.hash_prefix.to_string()),
     ];
     let conflicts = differences(kept);
     if !conflicts.is_empty() {
@@ -37,13 +37,13 @@ pub(super) fn with_existing(spec: &FormatSpec, found: &Format, url: &MetaUrl) ->
         return FormatReport { uuid, ..FormatReport::new(FormatOutcome::Conflict, message) };
     }
     let mut drift = differences([
-        ("trash-days", found.trash_days.to_string(), spec.trash_days.to_string()),
-        ("capacity in bytes", limit(found.capacity), limit(spec.capacity_bytes)),
-        ("inodes", limit(found.inodes), limit(spec.inodes)),
+        ("format.trashDays", found.trash_days.to_string(), spec.trash_days.to_string()),
+        ("format.capacity in bytes", limit(found.capacity), limit(spec.capacity_bytes)),
+        ("format.inodes", limit(found.inodes), limit(spec.inodes)),
     ]);
     // A log that somebody else keeps is no drift.
     if spec.change_log && !found.change_log {
-        drift.push("the change log is off, the FileSystem says on".to_owned());
+        drift.push("format.changeLog is false in the volume, true in the FileSystem".to_owned());
     }
     let message = format!("volume {} is in {url}", found.name);
     FormatReport { uuid, drift, ..FormatReport::new(FormatOutcome::Unchanged, message) }
@@ -52,7 +52,7 @@ pub(super) fn with_existing(spec: &FormatSpec, found: &Format, url: &MetaUrl) ->
 fn differences<const N: usize>(fields: [(&str, String, String); N]) -> Vec<String> {
     let differing = fields.into_iter().filter(|(_, found, wanted)| found != wanted);
     differing
-        .map(|(name, found, wanted)| format!("{name} is {found}, the FileSystem says {wanted}"))
+        .map(|(name, found, wanted)| format!("{name} is {found} in the volume, {wanted} in the FileSystem"))
         .collect()
 }
 

@@ -147,7 +147,14 @@ async fn format(settings: &FormatJobSettings, mask: &mut Mask) -> FormatReport {
     let spec = &inputs.spec;
     let url = match MetaUrl::parse(inputs.meta_url.expose_secret()) {
         Ok(url) => url,
-        Err(error) => return FormatReport::failed(Cause::Settings, error.to_string()),
+        Err(error) => {
+            let from = if spec.meta_url.is_some() {
+                "meta.url"
+            } else {
+                "the address in the Secret of meta.secretRef"
+            };
+            return FormatReport::failed(Cause::Settings, format!("{from}: {error}"));
+        }
     };
     let found = match tokio::time::timeout(METADATA_DEADLINE, find_format(&url)).await {
         Ok(Ok(found)) => found,
@@ -200,7 +207,6 @@ fn no_answer(whom: &str, deadline: Duration) -> String {
     )
 }
 
-/// Sentences of the metadata room do not all name the database: this one does.
 fn failure(error: &juicefs_volume::Error, url: &MetaUrl) -> FormatReport {
     use juicefs_volume::Error;
     let cause = match error {
@@ -209,16 +215,42 @@ fn failure(error: &juicefs_volume::Error, url: &MetaUrl) -> FormatReport {
         Error::NotEmpty { .. } | Error::Conflict { .. } => {
             return FormatReport {
                 cause: Some(Cause::Storage),
-                ..FormatReport::new(FormatOutcome::Conflict, error.to_string())
+                ..FormatReport::new(FormatOutcome::Conflict, sentence(error, url))
             };
         }
         _ => Cause::Settings,
     };
-    let sentence = match cause {
-        Cause::Metadata => format!("{url}: {error}"),
-        Cause::Storage | Cause::Settings => error.to_string(),
-    };
-    FormatReport::failed(cause, sentence)
+    FormatReport::failed(cause, sentence(error, url))
+}
+
+/// The error in the words of a `FileSystem`: what a command line would be told of flags and variables, its owner is told of
+/// fields and Secrets. Sentences of the metadata room do not all name the database: these do.
+fn sentence(error: &juicefs_volume::Error, url: &MetaUrl) -> String {
+    use juicefs_volume::{Error, MetaError, ObjectError};
+    const KEYS: &str = "access-key and secret-key in the Secret that storage.secretRef names";
+    match error {
+        Error::Meta(MetaError::Denied(said)) => {
+            format!(
+                "{url}: {said}: check the user in meta.url and the password in the Secret that meta.secretRef names"
+            )
+        }
+        Error::Meta(error) => format!("{url}: {error}"),
+        Error::Object(ObjectError::NoAccessKey { store }) => {
+            format!("{store}: there is no access key: set {KEYS}")
+        }
+        Error::Object(ObjectError::PermissionDenied { store, key, cause }) => {
+            format!("{store}: access to {key} denied: {cause}; check {KEYS}, and the bucket's policy")
+        }
+        Error::Object(ObjectError::NoBucket { store, cause }) => {
+            format!("{store}: the bucket does not exist ({cause}); make it, or correct storage.bucket")
+        }
+        Error::NotEmpty { store, key } => {
+            format!(
+                "{store} is not empty (found {key}): clean it up, or set another volumeName or storage.bucket"
+            )
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Everything that was read from files.
@@ -300,16 +332,24 @@ impl Inputs {
     }
 }
 
+/// An address in `meta.url` was judged by the schema; one that is in the Secret is judged here.
 fn check_scheme(url: &str, engine: Option<&str>) -> Result<(), String> {
     let scheme = url.split_once("://").map_or("redis", |(scheme, _)| scheme);
-    if matches!(scheme, "sqlite3" | "sqlite" | "file" | "badger" | "memkv") {
+    if matches!(scheme, "sqlite3" | "sqlite" | "file" | "badger" | "memkv" | "unix") {
         return Err(format!(
-            "the metadata URL is {scheme}://, which no other pod reaches; use a database on the network"
+            "the address in the Secret that meta.secretRef names is {scheme}://, which no other pod reaches; use a database on \
+             the network: redis, rediss, postgres or mysql"
+        ));
+    }
+    if !matches!(scheme, "redis" | "rediss" | "postgres" | "mysql") {
+        return Err(format!(
+            "the address in the Secret that meta.secretRef names is {scheme}://, which is not supported yet; use redis, rediss, \
+             postgres or mysql"
         ));
     }
     match engine {
         Some(engine) if engine != scheme => {
-            Err(format!("meta.engine is {engine}, but the URL in the Secret is {scheme}://"))
+            Err(format!("meta.engine is {engine}, but the address in the Secret is {scheme}://"))
         }
         _ => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! What a follower and the exported Secret are made of: both addresses, and what opens the bucket. No client.
 
+use super::buckets::BucketFile;
 use super::seen::{Seen, SourceSeen};
 use crate::file_system::JobInputs;
 use crate::file_system::export::{complete_url, content, store_keys};
@@ -16,6 +17,8 @@ pub(super) struct Inputs {
     pub addresses: Addresses,
     /// What the exported Secret says of the bucket.
     store: SecretMap,
+    /// The mirror's own, if it has one.
+    bucket: Option<BucketFile>,
     /// Changes with every change of what the follower is started with; says nothing of it.
     pub version: String,
     /// The source for people.
@@ -64,14 +67,30 @@ impl Inputs {
                 format!("the mirror is called {name} like its source; set another spec.volumeName");
             return Err(("BadSpec", sentence));
         }
+        let (bucket, bucket_version) = own_bucket(mirror, seen)?;
+        let store = match &bucket {
+            None => store,
+            Some(bucket) => SecretMap::from(
+                [
+                    ("storage", &bucket.storage),
+                    ("bucket", &bucket.bucket),
+                    ("access-key", &bucket.access_key),
+                    ("secret-key", &bucket.secret_key),
+                ]
+                .map(|(key, value)| (key.to_owned(), value.as_str().into())),
+            ),
+        };
         let told = |url: &SecretString| without_password(url.expose_secret());
-        let version = hash_of(&[&told(&source), &told(&mirror_url), &source_version, &version_of(own)], 16);
+        let version = hash_of(
+            &[&told(&source), &told(&mirror_url), &source_version, &version_of(own), &bucket_version],
+            16,
+        );
         let (source_uuid, shown) = match source_uuid {
             Some((uuid, shown)) => (Some(uuid), shown),
             None => (None, told(&source)),
         };
         let addresses = Addresses { source, mirror: mirror_url };
-        Ok(Self { addresses, store, version, source: shown, source_uuid })
+        Ok(Self { addresses, store, bucket, version, source: shown, source_uuid })
     }
 
     /// Content of the exported Secret.
@@ -84,11 +103,38 @@ impl Inputs {
 
     /// Content of the Secret that the follower is started with.
     pub(super) fn follower_secret(&self) -> SecretMap {
-        SecretMap::from([
+        let mut data = SecretMap::from([
             ("source-url".to_owned(), self.addresses.source.clone()),
             ("mirror-url".to_owned(), self.addresses.mirror.clone()),
-        ])
+        ]);
+        data.extend(self.bucket.as_ref().map(|bucket| ("bucket".to_owned(), bucket.to_secret())));
+        data
     }
+}
+
+/// The mirror's own bucket with what opens it, and a text that changes with the Secrets.
+fn own_bucket(mirror: &Mirror, seen: &Seen) -> Result<(Option<BucketFile>, String), Lacking> {
+    let Some(spec) = &mirror.spec.object_storage.dedicated else { return Ok((None, String::new())) };
+    let of = |secret: &Option<SecretSeen>| -> Result<(String, String, String), Lacking> {
+        let Some(found) = secret.as_ref().map(SecretSeen::found).transpose()? else {
+            return Ok(Default::default());
+        };
+        let keys = store_keys(found);
+        let key = |name: &str| keys.get(name).map(|key| key.expose_secret().to_owned()).unwrap_or_default();
+        Ok((key("access-key"), key("secret-key"), format!("{} {}", found.name, found.version)))
+    };
+    let (access_key, secret_key, version) = of(&seen.bucket_secret)?;
+    let (source_access_key, source_secret_key, source_version) = of(&seen.bucket_source_secret)?;
+    let file = BucketFile {
+        storage: spec.kind.clone(),
+        bucket: spec.bucket.clone(),
+        access_key,
+        secret_key,
+        source_access_key,
+        source_secret_key,
+        data_first: spec.data_first,
+    };
+    Ok((Some(file), format!("{} {version} {source_version}", spec.bucket)))
 }
 
 fn missing(mirror: &Mirror) -> Lacking {

@@ -1,16 +1,20 @@
 //! Looks at everything around a `Mirror`, and into its database. Reads only.
 
-use super::deployment::CONTAINER;
+use super::deployment::{CONTAINER, FOLLOWER_APP};
 use super::inputs::Inputs;
-use super::seen::{DatabaseSeen, DeploymentSeen, Position, Seen, SourceSeen};
+use super::seen::{DatabaseSeen, DeploymentSeen, Position, PromotionSeen, Seen, SourceSeen};
+use crate::file_system::{JOB_NAME, job_state};
 use crate::owner::{code, owns};
-use crate::surroundings::{ExportSeen, classes, export, secret};
+use crate::surroundings::{ExportSeen, SecretSeen, classes, export, secret};
 use juicefs_base::ExposeSecret;
+use juicefs_k8s::crd::file_system::LocalSecretRef;
+use juicefs_k8s::crd::mirror::DedicatedBucket;
 use juicefs_k8s::crd::{FileSystem, Mirror};
 use juicefs_k8s::events::shortened;
 use juicefs_k8s::labels;
 use juicefs_replication::Error;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerState, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
@@ -29,10 +33,14 @@ pub(super) async fn observe(client: &Client, mirror: &Mirror) -> Result<Seen, ku
         now: Timestamp::now(),
         forbidden: false,
         meta_secret: secret(&secrets, meta, mirror.spec.meta.url.is_some()).await?,
+        bucket_secret: bucket_secret(&secrets, mirror, |bucket| bucket.secret_ref.as_ref()).await?,
+        bucket_source_secret: bucket_secret(&secrets, mirror, |bucket| bucket.source_secret_ref.as_ref())
+            .await?,
         source: source(client, mirror, &secrets).await?,
         export: ExportSeen::Absent,
         follower_secret: ExportSeen::Absent,
         deployment: DeploymentSeen::Absent,
+        promotion: None,
         classes: classes(client, mirror, &mirror.spec.storage_classes).await?,
         database: DatabaseSeen::Unknown,
     };
@@ -40,6 +48,9 @@ pub(super) async fn observe(client: &Client, mirror: &Mirror) -> Result<Seen, ku
         Ok(found) => seen.deployment = found,
         Err(error) if code(&error) == 403 => seen.forbidden = true,
         Err(error) => return Err(error),
+    }
+    if mirror.spec.promotion.requested && !seen.forbidden {
+        seen.promotion = promotion(client, mirror, &namespace).await?;
     }
     let mut named = async |name: &str| -> Result<ExportSeen, kube::Error> {
         match secrets.get_opt(name).await {
@@ -65,6 +76,37 @@ pub(super) async fn observe(client: &Client, mirror: &Mirror) -> Result<Seen, ku
         seen.database = database(&inputs).await;
     }
     Ok(seen)
+}
+
+async fn bucket_secret(
+    secrets: &Api<Secret>,
+    mirror: &Mirror,
+    which: impl Fn(&DedicatedBucket) -> Option<&LocalSecretRef>,
+) -> Result<Option<SecretSeen>, kube::Error> {
+    let named = mirror.spec.object_storage.dedicated.as_ref().and_then(which);
+    secret(secrets, named.map(|reference| reference.name.as_str()), false).await
+}
+
+async fn promotion(
+    client: &Client,
+    mirror: &Mirror,
+    namespace: &str,
+) -> Result<Option<PromotionSeen>, kube::Error> {
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let name = mirror.promotion_name();
+    let Some(found) = api.get_opt(&name).await?.filter(|found| owns(mirror, found)) else { return Ok(None) };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let selector = ListParams::default().labels(&format!("{JOB_NAME}={name}"));
+    let pods = pods.list(&selector).await?.items;
+    let ended = pods.iter().filter_map(|pod| {
+        let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+        let container = statuses.iter().find(|status| status.name == CONTAINER)?;
+        let terminated = container.state.as_ref()?.terminated.as_ref()?;
+        Some((terminated.finished_at.as_ref().map(|time| time.0), terminated.message.clone()?))
+    });
+    let message = ended.max_by_key(|(at, _)| *at).map(|(_, message)| message);
+    let (state, end) = job_state(&found);
+    Ok(Some(PromotionSeen { state, end, message: message.or_else(|| pods.iter().find_map(trouble)) }))
 }
 
 async fn source(client: &Client, mirror: &Mirror, own: &Api<Secret>) -> Result<SourceSeen, kube::Error> {
@@ -100,7 +142,10 @@ async fn deployment(
         return Ok(DeploymentSeen::Foreign);
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let selector = ListParams::default().labels(&format!("{}={}", labels::MIRROR_NAME, mirror.name_any()));
+    // Not those of the Job that promotes.
+    let selector =
+        format!("{}={},{}={FOLLOWER_APP}", labels::MIRROR_NAME, mirror.name_any(), labels::APP_NAME);
+    let selector = ListParams::default().labels(&selector);
     let pods = pods.list(&selector).await?.items;
     let spec = found.spec.unwrap_or_default();
     let annotations = spec.template.metadata.unwrap_or_default().annotations.unwrap_or_default();

@@ -5,7 +5,7 @@ use super::inputs::Inputs;
 use super::seen::{DatabaseSeen, DeploymentSeen, Plan, Position, Seen};
 use crate::classes;
 use crate::conditions::{self, ConditionKind, Finding, Findings};
-use crate::file_system::PlanSettings;
+use crate::file_system::{JobState, PlanSettings};
 use crate::step::Step;
 use crate::surroundings::{ExportSeen, same_content};
 use juicefs_k8s::class::{ClassOwner, OwnerKind};
@@ -13,7 +13,7 @@ use juicefs_k8s::crd::{Mirror, MirrorPhase, MirrorStatus};
 use juicefs_k8s::events::Note;
 use juicefs_k8s::labels;
 use juicefs_k8s::settings::SecretMap;
-use juicefs_replication::State;
+use juicefs_replication::{Promoted, State};
 use kube::ResourceExt;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ const WHILE_COPYING: Duration = Duration::from_secs(2);
 const WHILE_MISSING: Duration = Duration::from_secs(10);
 /// How soon to look again when all is well: how far it is behind is told this often.
 const WHEN_SETTLED: Duration = Duration::from_secs(10);
+
+/// How long a promotion that failed stays before it is tried again.
+const RETRY_PROMOTION: Duration = Duration::from_secs(60);
 
 const NOT_ALLOWED: &str = "the operator may not make Deployments or read Secrets in this namespace; add it to the chart's secretNamespaces";
 
@@ -48,7 +51,7 @@ pub fn plan(mirror: &Mirror, seen: &Seen, settings: &PlanSettings) -> Plan {
         return draft.stop("Conflict", sentence);
     }
     draft.position(&inputs);
-    draft.promotion();
+    draft.promotion(settings);
     if draft.holds(ConditionKind::Bootstrapped) || draft.before.exported_secret.is_some() {
         draft.export(&inputs);
         draft.classes(settings);
@@ -99,9 +102,23 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The Secret and the Deployment of the follower.
+    /// What the database says that the mirror is.
+    fn state(&self) -> Option<State> {
+        match &self.seen.database {
+            DatabaseSeen::Mirror(position) => Some(position.state),
+            _ => None,
+        }
+    }
+
+    /// The Secret and the Deployment of the follower; nobody follows a mirror that was promoted.
     fn follower(&mut self, inputs: &Inputs, settings: &PlanSettings) -> Result<(), String> {
         let name = self.mirror.follower_name();
+        if self.state() == Some(State::Promoted) {
+            if matches!(self.seen.deployment, DeploymentSeen::Ours { .. }) {
+                self.steps.push(Step::DeleteDeployment(name));
+            }
+            return Ok(());
+        }
         self.secret(&name, &self.seen.follower_secret, inputs.follower_secret())?;
         let wanted = deployment::build(self.mirror, &inputs.version, settings);
         let same = match &self.seen.deployment {
@@ -113,7 +130,7 @@ impl<'a> Draft<'a> {
             DeploymentSeen::Ours { inputs: started_with, image, replicas, .. } => {
                 *started_with == inputs.version
                     && *image == settings.image
-                    && *replicas == i32::from(!self.mirror.spec.suspend)
+                    && *replicas == deployment::replicas(self.mirror)
             }
             DeploymentSeen::Absent => false,
         };
@@ -190,7 +207,11 @@ impl<'a> Draft<'a> {
         self.say(match position.state {
             State::Copying => Finding::fails(Bootstrapped, "Copying", "the whole volume is being copied"),
             State::Dropped => Finding::fails(Bootstrapped, "Dropped", "the mirror was dropped"),
-            State::Promoting => Finding::fails(Bootstrapped, "Promoting", "the mirror is being promoted"),
+            State::Promoting => Finding::holds(
+                Bootstrapped,
+                "Copied",
+                format!("{name} holds everything and is being promoted"),
+            ),
             State::Promoted => {
                 Finding::holds(Bootstrapped, "Promoted", format!("{name} is a volume of its own"))
             }
@@ -204,6 +225,12 @@ impl<'a> Draft<'a> {
         });
         let trouble = self.trouble();
         self.say(match (&trouble, &position.source_error) {
+            _ if position.state == State::Promoted => {
+                Finding::unknown(Following, "Promoted", "nobody follows any more")
+            }
+            _ if self.mirror.spec.promotion.requested => {
+                Finding::fails(Following, "PromotionRequested", "nobody follows while it is promoted")
+            }
             _ if self.mirror.spec.suspend => {
                 Finding::fails(Following, "Suspended", "spec.suspend is set: nobody follows")
             }
@@ -243,10 +270,52 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn promotion(&mut self) {
-        if self.mirror.spec.promotion.requested {
-            let sentence = "promoting from Kubernetes is not supported yet; nothing was done. `juicefs mirror promote` does it";
-            self.say(Finding::fails(ConditionKind::Promoted, "NotSupported", sentence));
+    /// Stops the follower, has a Job promote the mirror, and tells what became of it.
+    fn promotion(&mut self, settings: &PlanSettings) {
+        use ConditionKind::Promoted;
+        let name = self.mirror.volume_name();
+        match self.state() {
+            Some(State::Promoted) => {
+                let kept = conditions::kept(&self.before.conditions, Promoted)
+                    .filter(|kept| kept.holds == Some(true));
+                let told = self.seen.promotion.as_ref().and_then(|job| report(job.message.as_deref()));
+                let sentence = told.unwrap_or_else(|| format!("{name} is a volume of its own"));
+                self.say(kept.unwrap_or_else(|| Finding::holds(Promoted, "Promoted", sentence)));
+            }
+            _ if !self.mirror.spec.promotion.requested => {}
+            Some(State::CatchingUp | State::Following | State::Promoting) => {
+                let finding = self.promote(settings);
+                self.say(finding);
+            }
+            Some(State::Copying | State::Dropped) | None => {
+                let sentence =
+                    "it can be promoted when it holds everything; the condition Bootstrapped tells";
+                self.say(Finding::fails(Promoted, "NotBootstrapped", sentence));
+            }
+        }
+    }
+
+    fn promote(&mut self, settings: &PlanSettings) -> Finding {
+        use ConditionKind::Promoted;
+        let running = "the Job that promotes it runs: clients of the source leave, what they wrote arrives";
+        if matches!(self.seen.deployment, DeploymentSeen::Ours { is_available: true, .. }) {
+            return Finding::fails(Promoted, "Promoting", "the follower ends first");
+        }
+        let Some(job) = &self.seen.promotion else {
+            self.steps.push(Step::CreateJob(Box::new(deployment::promotion(self.mirror, settings))));
+            return Finding::fails(Promoted, "Promoting", running);
+        };
+        match job.state {
+            JobState::Active | JobState::Succeeded => Finding::fails(Promoted, "Promoting", running),
+            JobState::Failed => {
+                let ended = job.end.unwrap_or(self.seen.now);
+                let age = Duration::try_from(self.seen.now.duration_since(ended)).unwrap_or_default();
+                if age >= RETRY_PROMOTION {
+                    self.steps.push(Step::DeleteJob(self.mirror.promotion_name()));
+                }
+                let why = job.message.clone().unwrap_or_else(|| "its pod left no report".to_owned());
+                Finding::fails(Promoted, "PromotionFailed", why)
+            }
         }
     }
 
@@ -290,8 +359,16 @@ impl<'a> Draft<'a> {
             .into_iter()
             .find_map(|kind| self.findings.of(kind).filter(|found| found.holds == Some(false)));
         let Some(Finding { reason, message, .. }) = failing.cloned() else {
-            let sentence = format!("mirror {} can be read", self.mirror.volume_name());
-            self.say(Finding::holds(ConditionKind::Ready, "Ready", sentence));
+            let name = self.mirror.volume_name();
+            if self.holds(ConditionKind::Promoted) {
+                let sentence = format!("volume {name} can be used");
+                self.say(Finding::holds(ConditionKind::Ready, "Ready", sentence));
+                return self.finish(MirrorPhase::Promoted, WHEN_SETTLED);
+            }
+            self.say(Finding::holds(ConditionKind::Ready, "Ready", format!("mirror {name} can be read")));
+            if self.mirror.spec.promotion.requested {
+                return self.finish(MirrorPhase::Promoting, WHILE_COPYING);
+            }
             let phase = match (self.mirror.spec.suspend, self.holds(Following) && self.holds(CaughtUp)) {
                 (true, _) => MirrorPhase::Suspended,
                 (false, true) => MirrorPhase::Following,
@@ -328,6 +405,24 @@ impl<'a> Draft<'a> {
         self.status.phase = Some(phase);
         Plan { steps: self.steps, status: Some(self.status), notes, again }
     }
+}
+
+/// What was lost, from the report of the Job.
+fn report(message: Option<&str>) -> Option<String> {
+    let promoted: Promoted = serde_json::from_str(message?).ok()?;
+    let lost = match promoted.lost_versions {
+        Some(0) => "nothing of its source is lost".to_owned(),
+        Some(lost) => format!("{lost} changes of its source are lost"),
+        None => "what its source had beyond that is lost".to_owned(),
+    };
+    let broken = match promoted.broken_file_count {
+        0 => String::new(),
+        count => format!("; blocks of {count} files are in no bucket: {}", promoted.broken_files.join(", ")),
+    };
+    Some(format!(
+        "{} is a volume of its own, equal to version {} of its source: {lost}{broken}",
+        promoted.name, promoted.version
+    ))
 }
 
 /// Retain: what was made for the mirror goes; its database stays, and the source is not touched at all.

@@ -1,5 +1,6 @@
 //! What `plan` looks at and what it answers: plain data, without a client.
 
+use crate::file_system::JobState;
 use crate::step::Step;
 use crate::surroundings::{ClassSeen, ExportSeen, SecretSeen};
 use juicefs_k8s::crd::{FileSystem, MirrorStatus};
@@ -16,12 +17,17 @@ pub struct Seen {
     pub forbidden: bool,
     /// Of the mirror's own metadata engine; nothing if the spec names none.
     pub meta_secret: Option<SecretSeen>,
+    /// Of the mirror's own bucket, and of how it reads the source's; nothing where the spec names none.
+    pub bucket_secret: Option<SecretSeen>,
+    pub bucket_source_secret: Option<SecretSeen>,
     pub source: SourceSeen,
     /// What has the name of the exported Secret.
     pub export: ExportSeen,
     /// What has the name of the follower's Secret.
     pub follower_secret: ExportSeen,
     pub deployment: DeploymentSeen,
+    /// The Job that promotes it.
+    pub promotion: Option<PromotionSeen>,
     /// Classes that are ours, or have a name that the spec wants.
     pub classes: Vec<ClassSeen>,
     pub database: DatabaseSeen,
@@ -58,6 +64,16 @@ pub enum DeploymentSeen {
         trouble: Option<String>,
     },
     Foreign,
+}
+
+/// The Job that promotes a mirror.
+#[derive(Clone, Debug)]
+pub struct PromotionSeen {
+    pub state: JobState,
+    /// When it ended.
+    pub end: Option<Timestamp>,
+    /// What its last pod left: a report as JSON, or a sentence.
+    pub message: Option<String>,
 }
 
 /// What the mirror's database holds.

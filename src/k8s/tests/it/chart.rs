@@ -137,10 +137,15 @@ fn the_driver_object_is_what_the_driver_needs() {
     }
     let controller =
         &named(&objects, "Deployment", "juicefs-csi-controller")["spec"]["template"]["spec"]["containers"];
-    let provisioner = controller.as_array().unwrap().iter().find(|c| c["name"] == "csi-provisioner").unwrap();
-    assert_eq!(provisioner["image"], "registry.k8s.io/sig-storage/csi-provisioner:v6.3.0");
-    for flag in ["--timeout=60s", "--extra-create-metadata", "--leader-election"] {
-        assert!(provisioner["args"].as_array().unwrap().iter().any(|argument| argument == flag), "{flag}");
+    for (name, image, flag) in [
+        ("csi-provisioner", "csi-provisioner:v6.3.0", "--extra-create-metadata"),
+        ("csi-resizer", "csi-resizer:v2.2.0", "--handle-volume-inuse-error=false"),
+    ] {
+        let sidecar = controller.as_array().unwrap().iter().find(|c| c["name"] == name).unwrap();
+        assert_eq!(sidecar["image"], format!("registry.k8s.io/sig-storage/{image}"));
+        for flag in ["--timeout=60s", "--leader-election", flag] {
+            assert!(sidecar["args"].as_array().unwrap().iter().any(|argument| argument == flag), "{flag}");
+        }
     }
 }
 

@@ -202,6 +202,21 @@ fn a_mirror_has_one_source_for_good_and_promotion_is_one_way() {
         let told = refusals(&mirror("data-eu", &[("sourceRef", source)]), None);
         assert!(told.contains("either fileSystemRef or external"), "{told}");
     }
+    let own = |bucket: &str| json!({"dedicated": {"type": "s3", "bucket": bucket}});
+    let dedicated = mirror("data-eu", &[("objectStorage", own("http://s3/b"))]);
+    assert_eq!(refusals(&dedicated, None), "");
+    let both = json!({"shared": {}, "dedicated": own("http://s3/b")["dedicated"]});
+    let told = refusals(&mirror("data-eu", &[("objectStorage", both)]), None);
+    assert!(told.contains("either shared or dedicated"), "{told}");
+    let told = refusals(&mirror("data-eu", &[("objectStorage", own("http://s3/c"))]), Some(&dedicated));
+    assert!(told.contains("bucket cannot change"), "{told}");
+    let told = refusals(&mirror("data-eu", &[("objectStorage", json!({"shared": {}}))]), Some(&dedicated));
+    assert!(told.contains("between shared and dedicated"), "{told}");
+    for (url, why) in [("etcd://e:2379/x", "not supported yet"), ("unix:///run/redis", "no pod reaches them")]
+    {
+        let told = refusals(&mirror("data-eu", &[("meta", json!({"url": url}))]), None);
+        assert!(told.contains(why), "{told}");
+    }
     let told = refusals(&mirror(&"x".repeat(55), &[]), None);
     assert!(told.contains("at most 54 characters"), "{told}");
     let told = refusals(&mirror("data-eu", &[("sourceRef", external)]), Some(&good));

@@ -243,12 +243,8 @@ impl Endpoint {
             )),
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" | "NOREPLICAS" | "MISCONF"
             | "UNBLOCKED" => Error::Unavailable(format!("{server} is not ready: {code} {detail}")),
-            "NOAUTH" => Error::Engine(format!(
-                "{server} asks for a password: set META_PASSWORD, or write redis://:PASSWORD@host/db"
-            )),
-            "WRONGPASS" => Error::Engine(format!(
-                "{server} refused user {user} with the password given: check META_PASSWORD or the address"
-            )),
+            "NOAUTH" => Error::Denied(format!("{server} asks for a password")),
+            "WRONGPASS" => Error::Denied(format!("{server} refused user {user} with the password given")),
             "NOPERM" => Error::Engine(format!(
                 "{server} does not let user {user} do this ({detail}): grant it +@all on ~* in the server's ACL"
             )),
@@ -265,9 +261,9 @@ impl Endpoint {
                 "{server} has no database {}: choose a smaller number or raise `databases` on the server",
                 self.db
             )),
-            _ if detail.contains("AUTH") || detail.contains("invalid password") => Error::Engine(format!(
-                "{server} takes no such password ({detail}): check META_PASSWORD or the address"
-            )),
+            _ if detail.contains("AUTH") || detail.contains("invalid password") => {
+                Error::Denied(format!("{server} takes no such password ({detail})"))
+            }
             _ => Error::Engine(format!("{server} answered {code} {detail}")),
         }
     }

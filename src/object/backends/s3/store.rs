@@ -118,11 +118,7 @@ impl S3Store {
         let text = match cause.message() {
             Some(message) => format!("{code}: {message}"),
             None if status == 0 => match Unanswered::of(cause, &self.endpoint) {
-                Unanswered::NoCredentials => {
-                    let cause = "there is no access key: set ACCESS_KEY and SECRET_KEY, or give --access-key and \
-                                 --secret-key to `juicefs format`";
-                    return Error::PermissionDenied { store, key, cause: cause.to_owned() };
-                }
+                Unanswered::NoCredentials => return Error::NoAccessKey { store },
                 Unanswered::Tls(cause) => return Error::NotTrusted { store, cause },
                 Unanswered::Silent(cause) => cause,
             },

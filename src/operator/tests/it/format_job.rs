@@ -111,13 +111,13 @@ async fn a_volume_is_made_once_and_never_overwritten() {
     let conflicts = [
         (
             FormatSpec { compression: "lz4".into(), ..wanted.clone() },
-            "compression is none, the FileSystem says lz4",
+            "format.compression is none in the volume, lz4 in the FileSystem",
         ),
         (
             FormatSpec { volume_name: "other".into(), ..wanted.clone() },
-            "name is data, the FileSystem says other",
+            "volumeName is data in the volume, other in the FileSystem",
         ),
-        (FormatSpec { bucket: "/elsewhere/".into(), ..wanted.clone() }, "the FileSystem says /elsewhere"),
+        (FormatSpec { bucket: "/elsewhere/".into(), ..wanted.clone() }, ", /elsewhere in the FileSystem"),
         (FormatSpec { uuid: Some(crate::world::UUID.into()), ..wanted.clone() }, "not 51c45a61"),
         (
             FormatSpec {

@@ -1,10 +1,12 @@
 //! What a mirror needs next.
 
-use crate::world::{CANARY, UUID, file_system, names_of, now, secret};
+use crate::world::{CANARY, UUID, ago, file_system, names_of, now, secret};
 use juicefs_base::ExposeSecret;
 use juicefs_k8s::crd::{Mirror, MirrorPhase};
-use juicefs_operator::file_system::{ClassSeen, ExportSeen, PlanSettings, Step};
-use juicefs_operator::mirror::{DatabaseSeen, DeploymentSeen, Plan, Position, Seen, SourceSeen, plan};
+use juicefs_operator::file_system::{ClassSeen, ExportSeen, JobState, PlanSettings, SecretSeen, Step};
+use juicefs_operator::mirror::{
+    DatabaseSeen, DeploymentSeen, Plan, Position, PromotionSeen, Seen, SourceSeen, plan,
+};
 use juicefs_replication::State;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -34,6 +36,8 @@ fn seen() -> Seen {
         now: now(),
         forbidden: false,
         meta_secret: secret("eu-meta", &["password"], true),
+        bucket_secret: None,
+        bucket_source_secret: None,
         source: SourceSeen::FileSystem {
             object: Box::new(source),
             meta_secret: secret("data-meta", &["password"], true),
@@ -42,6 +46,7 @@ fn seen() -> Seen {
         export: ExportSeen::Absent,
         follower_secret: ExportSeen::Absent,
         deployment: DeploymentSeen::Absent,
+        promotion: None,
         classes: Vec::new(),
         database: DatabaseSeen::NoMirror,
     }
@@ -220,7 +225,7 @@ fn what_is_missing_or_not_allowed_is_told_and_nothing_is_made() {
 }
 
 #[test]
-fn lag_outage_suspension_and_promotion_are_conditions() {
+fn lag_outage_and_suspension_are_conditions() {
     let mut seen = seen();
     let look = |position: Position, seen: &mut Seen, change: &dyn Fn(&mut Value)| {
         seen.database = DatabaseSeen::Mirror(position);
@@ -252,13 +257,102 @@ fn lag_outage_suspension_and_promotion_are_conditions() {
     let DeploymentSeen::Ours { replicas, .. } = seen.deployment else { panic!("no deployment") };
     assert_eq!(replicas, 0);
 
-    let asked = |object: &mut Value| object["spec"]["promotion"] = json!({"requested": true});
-    let plan = look(position(State::Following), &mut seen, &asked);
-    assert_eq!(condition(&plan, "Promoted"), "False/NotSupported");
-
     let other = Position { source_uuid: "another".into(), ..position(State::Following) };
     let plan = look(other, &mut seen, &|_| {});
     assert_eq!(condition(&plan, "Ready"), "False/Conflict");
+}
+
+#[test]
+fn a_promotion_ends_the_follower_runs_a_job_and_tells_what_is_lost() {
+    let asked = mirror(|object| object["spec"]["promotion"] = json!({"requested": true}));
+    let mut seen = seen();
+    seen.database = DatabaseSeen::Mirror(position(State::Following));
+    let running = |is_available, replicas| DeploymentSeen::Ours {
+        inputs: String::new(),
+        image: "img".into(),
+        replicas,
+        is_available,
+        trouble: None,
+    };
+    seen.deployment = running(true, 1);
+    let plan = planned(&asked, &seen);
+    assert!(names_of(&plan.steps).contains(&"apply-deployment data-eu-follower".to_owned()));
+    assert!(!names_of(&plan.steps).contains(&"create-job".to_owned()), "a follower still runs");
+    let Some(Step::ApplyDeployment(stopped)) =
+        plan.steps.iter().find(|step| matches!(step, Step::ApplyDeployment(_)))
+    else {
+        panic!("{:?}", plan.steps)
+    };
+    assert_eq!(stopped.spec.as_ref().unwrap().replicas, Some(0));
+
+    seen.deployment = running(false, 0);
+    let plan = planned(&asked, &seen);
+    assert!(names_of(&plan.steps).contains(&"create-job".to_owned()));
+    assert_eq!(condition(&plan, "Promoted"), "False/Promoting");
+    assert_eq!(plan.status.as_ref().unwrap().phase, Some(MirrorPhase::Promoting));
+
+    let failed = |end| PromotionSeen {
+        state: JobState::Failed,
+        end: Some(end),
+        message: Some("the source can't be fenced".into()),
+    };
+    seen.promotion = Some(failed(ago(10)));
+    let plan = planned(&asked, &seen);
+    assert_eq!(condition(&plan, "Promoted"), "False/PromotionFailed");
+    assert_eq!(condition(&plan, "Ready"), "True/Ready", "it can be read as before");
+    seen.promotion = Some(failed(ago(70)));
+    assert!(names_of(&planned(&asked, &seen).steps).contains(&"delete-job data-eu-promote".to_owned()));
+
+    let report = json!({
+        "Name": "data-eu", "Epoch": "e", "Version": 40, "VersionMs": 0, "LostVersions": 2, "FirstInode": 1,
+        "FirstSlice": 1, "BrokenFiles": ["/a"], "BrokenFileCount": 1,
+    });
+    let message = Some(report.to_string());
+    seen.promotion = Some(PromotionSeen { state: JobState::Succeeded, end: None, message });
+    seen.database = DatabaseSeen::Mirror(position(State::Promoted));
+    let plan = planned(&asked, &seen);
+    assert!(names_of(&plan.steps).contains(&"delete-deployment data-eu-follower".to_owned()));
+    assert_eq!(condition(&plan, "Promoted"), "True/Promoted");
+    let told = self::message(&plan, "Promoted");
+    assert!(told.contains("version 40") && told.contains("2 changes") && told.contains("1 files"), "{told}");
+    assert_eq!(plan.status.as_ref().unwrap().phase, Some(MirrorPhase::Promoted));
+    // The Job is gone one day; what was lost stays told.
+    (seen.promotion, seen.deployment) = (None, DeploymentSeen::Absent);
+    let later = planned(&after(&asked, &plan), &seen);
+    assert_eq!(self::message(&later, "Promoted"), told);
+}
+
+#[test]
+fn a_bucket_of_its_own_is_told_to_the_follower_and_to_pods_in_secrets_only() {
+    let own = mirror(|object| {
+        object["spec"]["objectStorage"] = json!({"dedicated": {
+            "type": "s3", "bucket": "http://s3-eu/data", "secretRef": {"name": "eu-s3"}, "dataFirst": true,
+        }});
+    });
+    let mut seen = seen();
+    seen.bucket_secret = secret("eu-s3", &["access-key", "secret-key"], false);
+    seen.database = DatabaseSeen::Mirror(position(State::Following));
+    let plan = planned(&own, &seen);
+    let data = |name: &str, key: &str| {
+        let found = plan.steps.iter().find_map(|step| match step {
+            Step::ApplySecret(found, data) if found == name => data.get(key),
+            _ => None,
+        });
+        found.map(|value| value.expose_secret().to_owned()).unwrap_or_default()
+    };
+    assert_eq!(data("data-eu-csi", "bucket"), "http://s3-eu/data");
+    assert_eq!(data("data-eu-csi", "secret-key"), CANARY);
+    let told = data("data-eu-follower", "bucket");
+    assert!(told.contains("http://s3-eu/data") && told.contains("\"dataFirst\":true"), "{told}");
+    let Some(Step::ApplyDeployment(deployment)) =
+        plan.steps.iter().find(|step| matches!(step, Step::ApplyDeployment(_)))
+    else {
+        panic!("{:?}", plan.steps)
+    };
+    let text = serde_json::to_string(deployment).unwrap();
+    assert!(text.contains("--bucket-file") && !text.contains("c4n4ry"), "{text}");
+    seen.bucket_secret = Some(SecretSeen::Missing("eu-s3".into()));
+    assert_eq!(condition(&planned(&own, &seen), "Ready"), "False/SecretMissing");
 }
 
 #[test]

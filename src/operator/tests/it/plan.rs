@@ -208,6 +208,8 @@ fn failures_become_conditions_and_are_tried_again_later() {
         if let Some(kind) = also {
             assert_eq!(condition(&plan, kind), "False/Failed");
         }
+        let told = plan.notes.iter().filter(|note| note.warning).count();
+        assert_eq!(told, 1, "one failure is one Event: {:?}", plan.notes);
         assert_eq!(plan.status.as_ref().unwrap().uuid, None, "another's volume is never ours");
         assert!(plan.again > Duration::from_secs(5) && plan.again <= Duration::from_secs(600));
         seen.jobs[0].end = Some(ago(700));
@@ -247,7 +249,7 @@ fn a_ready_file_system_stays_ready_while_a_change_is_checked() {
     let plan = planned(&fs, &seen);
     assert_eq!(names(&plan), ["create-job"]);
     assert_eq!(condition(&plan, "Ready"), "True/Ready");
-    let report = json!({"result": "unchanged", "uuid": UUID, "message": "there", "drift": ["trash-days is 1, the FileSystem says 7"]});
+    let report = json!({"result": "unchanged", "uuid": UUID, "message": "there", "drift": ["format.trashDays is 1 in the volume, 7 in the FileSystem"]});
     seen.jobs = vec![job(&job_name(&fs), JobState::Succeeded, Some(report))];
     let plan = planned(&fs, &seen);
     assert_eq!(condition(&plan, "ConfigInSync"), "False/Drift");

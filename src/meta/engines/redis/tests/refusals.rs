@@ -28,10 +28,10 @@ async fn passwords_that_are_missing_or_wrong_are_told_apart() {
     let server = Server::start_with(&["--requirepass", "right"]);
     let port = server.port;
     let missing = refusal(&server.address(1)).await;
-    assert!(matches!(missing, Error::Engine(_)));
+    assert!(matches!(missing, Error::Denied(_)));
     assert_says(&missing, &["asks for a password", "META_PASSWORD", &port.to_string()]);
     let wrong = refusal(&format!("redis://:s3cret@127.0.0.1:{port}/1")).await;
-    assert!(matches!(wrong, Error::Engine(_)));
+    assert!(matches!(wrong, Error::Denied(_)));
     assert_says(&wrong, &["refused user default", "META_PASSWORD"]);
     RedisEngine::open(&url(&format!("redis://:right@127.0.0.1:{port}/1"))).await.unwrap();
     let open = Server::start();

@@ -182,7 +182,7 @@ pub(super) fn refusal(error: &ServerError, place: &str) -> Refusal {
         1040 | 1203 | 1226 => Error::Unavailable(format!(
             "{said}: raise its max_connections, or lower max_open_conns in the address"
         )),
-        1045 | 1698 => Error::Engine(format!("{said}: check user, META_PASSWORD or the address")),
+        1045 | 1698 => Error::Denied(said),
         1049 => Error::Engine(format!("{said}: create it first, with CREATE DATABASE")),
         1053 | 1317 | 1927 | 1969 | 3024 | 4031 => Error::Unavailable(said),
         _ => Error::Engine(said),

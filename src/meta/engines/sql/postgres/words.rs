@@ -75,9 +75,7 @@ pub(super) fn refusal(error: &DbError, place: &str) -> Refusal {
         "53300" => Error::Unavailable(format!(
             "{said}: raise its max_connections, or lower max_open_conns in the address"
         )),
-        "28P01" | "28000" => Error::Engine(format!(
-            "{said}: check user, META_PASSWORD or the address, and the server's pg_hba.conf"
-        )),
+        "28P01" | "28000" => Error::Denied(said),
         "3D000" => Error::Engine(format!("{said}: create it first, with `createdb`")),
         // Ended by an operator, restarting, starting.
         "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => Error::Unavailable(said),

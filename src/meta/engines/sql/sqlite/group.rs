@@ -118,6 +118,7 @@ fn again(error: &Error) -> Error {
         Error::InDoubt(why) => Error::InDoubt(why.clone()),
         Error::Unavailable(why) => Error::Unavailable(why.clone()),
         Error::Engine(why) => Error::Engine(why.clone()),
+        Error::Denied(why) => Error::Denied(why.clone()),
         Error::Corrupt { record, cause } => Error::Corrupt { record: record.clone(), cause: cause.clone() },
         Error::Unsupported(why) => Error::Unsupported(why.clone()),
         Error::NotFormatted(why) => Error::NotFormatted(why.clone()),
