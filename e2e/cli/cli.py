@@ -51,7 +51,7 @@ def commands_of_the_peer():
     text = Said(PEER, "--help").out.split("COMMANDS:")[1].split("GLOBAL OPTIONS:")[0]
     return re.findall(r"^     ([a-z]+)\s", text, re.M) + ["mdtest"]
 
-OURS_TOO = ["changelog", "dump", "load", "format", "status", "config", "mount", "umount", "fsck", "gc", "compact", "info", "restore", "rmr", "summary", "destroy", "quota", "profile", "stats", "warmup", "version"]
+OURS_TOO = ["bench", "changelog", "dump", "load", "format", "status", "config", "mount", "umount", "fsck", "gc", "compact", "info", "restore", "rmr", "summary", "destroy", "quota", "profile", "stats", "warmup", "version"]
 ARGUMENTS = {"format": 2, "mount": 2, "version": 0}
 
 def every_command(names):

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Between two looks for more of an answer that is still to come.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Inode of the root of every mount.
-const ROOT_INO: u64 = 1;
+pub(crate) const ROOT_INO: u64 = 1;
 /// `--prefix-internal` renames it.
 const NAMES: [&str; 2] = [".jfs.control", ".control"];
 

@@ -4,7 +4,7 @@
 pub(crate) fn table(head: &[&str], texts: usize, rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..head.len())
         .map(|at| {
-            let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+            let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| shown(cell));
             cells.chain([head[at].chars().count()]).max().unwrap_or(0)
         })
         .collect();
@@ -19,14 +19,22 @@ pub(crate) fn table(head: &[&str], texts: usize, rows: &[Vec<String>]) -> String
     let mut text = format!("{rule}{heads}{rule}");
     for row in rows {
         for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let space = " ".repeat(width - shown(cell));
             text += &match at < texts {
-                true => format!("| {cell:<width$} "),
-                false => format!("| {cell:>width$} "),
+                true => format!("| {cell}{space} "),
+                false => format!("| {space}{cell} "),
             };
         }
         text += "|\n";
     }
     text + &rule
+}
+
+/// Characters that a terminal shows of a cell: its colours take no place.
+fn shown(cell: &str) -> usize {
+    let mut parts = cell.split('\x1b');
+    let plain = parts.next().map_or(0, |part| part.chars().count());
+    plain + parts.map(|part| part.split_once('m').map_or(0, |(_, rest)| rest.chars().count())).sum::<usize>()
 }
 
 /// What can't be shared evenly stands on the left.
@@ -84,5 +92,8 @@ mod tests {
         let text = "+------+--------+------+-------+\n| PATH |  SIZE  | DIRS | FILES |\n+------+--------+------+-------+\n\
             | /    | 20 KiB |    2 |     2 |\n+------+--------+------+-------+\n";
         assert_eq!(table(&["PATH", "SIZE", "DIRS", "FILES"], 1, &rows), text);
+        let coloured = vec!["/".to_owned(), "\x1b[1;32m20\x1b[0m KiB".into(), "2".into(), "2".into()];
+        let text = table(&["PATH", "SIZE", "DIRS", "FILES"], 1, &[coloured]);
+        assert!(text.contains("| /    | \x1b[1;32m20\x1b[0m KiB |    2 |"), "{text}");
     }
 }

@@ -20,7 +20,9 @@ pub(crate) use kubernetes::{FormatJobArgs, MirrorFollowerArgs, OperatorArgs, Pro
 pub(crate) use mirror::{CheckArgs, CreateArgs, FollowArgs, MirrorCommand, PromoteArgs};
 pub(crate) use mount::{MountArgs, UmountArgs};
 pub(crate) use quota::{QuotaAction, QuotaArgs};
-pub(crate) use tools::{CompactArgs, InfoArgs, ProfileArgs, RmrArgs, StatsArgs, SummaryArgs, WarmupArgs};
+pub(crate) use tools::{
+    BenchArgs, CompactArgs, InfoArgs, ProfileArgs, RmrArgs, StatsArgs, SummaryArgs, WarmupArgs,
+};
 pub(crate) use volume::{
     ChangelogArgs, ConfigArgs, DestroyArgs, FormatArgs, FsckArgs, GcArgs, HealArgs, RestoreArgs, StatusArgs,
     StoreFlags,
@@ -123,6 +125,9 @@ pub(crate) enum Command {
     /// Show what a mount does, a line a second
     #[command(after_help = tools::STATS_EXAMPLES)]
     Stats(StatsArgs),
+    /// Measure how fast a path takes and gives files
+    #[command(after_help = tools::BENCH_EXAMPLES)]
+    Bench(BenchArgs),
     /// Show which operations take a mount's time
     #[command(after_help = tools::PROFILE_EXAMPLES)]
     Profile(ProfileArgs),

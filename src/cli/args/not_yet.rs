@@ -4,8 +4,7 @@
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-const COMMANDS: &[&str] =
-    &["tier", "debug", "gateway", "webdav", "bench", "objbench", "sync", "clone", "mdtest"];
+const COMMANDS: &[&str] = &["tier", "debug", "gateway", "webdav", "objbench", "sync", "clone", "mdtest"];
 
 /// A flag by its command (empty: all of them), its name, its letter and whether a value follows.
 const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
@@ -19,7 +18,6 @@ const FLAGS: &[(&str, &str, Option<char>, bool)] = &[
     ("config", "ranger-service", None, true),
     ("config", "kerberos-config-file", None, true),
     ("config", "tier", None, true),
-    ("status", "more", Some('m'), false),
 ];
 
 /// Adds them to the tree of commands.

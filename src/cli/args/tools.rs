@@ -3,6 +3,16 @@
 use clap::Args;
 use std::path::PathBuf;
 
+pub(crate) const BENCH_EXAMPLES: &str = "Examples:
+  # With four threads
+  juicefs bench /mnt/jfs -p 4
+
+  # Small files only
+  juicefs bench /mnt/jfs --big-file-size 0
+
+  # For a script
+  juicefs bench /mnt/jfs --json | jq .results";
+
 pub(crate) const COMPACT_EXAMPLES: &str = "Examples:
   # All files below a directory
   juicefs compact /mnt/jfs/foo";
@@ -45,6 +55,32 @@ pub(crate) const SUMMARY_EXAMPLES: &str = "Examples:
 
   # Deeper, for a spreadsheet
   juicefs summary --depth 5 --entries 20 --csv /mnt/jfs/foo";
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// Directory below which files are made and removed
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Bytes of one read or write (MiB where no unit is given)
+    #[arg(long, value_name = "SIZE", default_value = "1M")]
+    pub block_size: String,
+    /// Bytes of a big file (MiB where no unit is given); 0 for none
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    pub big_file_size: String,
+    /// Bytes of a small file (KiB where no unit is given); 0 for none
+    #[arg(long, value_name = "SIZE", default_value = "128K")]
+    pub small_file_size: String,
+    /// Small files of each thread
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub small_file_count: u32,
+    /// Threads at the same time
+    #[arg(short = 'p', long, value_name = "N", default_value_t = 1)]
+    pub threads: u32,
+    /// Print the results as JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// `compact`.
 #[derive(Args, Debug)]

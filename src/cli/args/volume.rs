@@ -37,7 +37,10 @@ pub(crate) const CHANGELOG_EXAMPLES: &str = "Examples:
 
 pub(crate) const STATUS_EXAMPLES: &str = "Examples:
   juicefs status redis://localhost
-  juicefs status redis://localhost --session 3";
+  juicefs status redis://localhost --session 3
+
+  # With what is in the trash and what waits to be deleted
+  juicefs status redis://localhost --more";
 
 pub(crate) const GC_EXAMPLES: &str = "Examples:
   # Look only; nothing is changed
@@ -260,6 +263,9 @@ pub(crate) struct StatusArgs {
     /// Show one session in detail
     #[arg(short, long, value_name = "SID", default_value_t = 0, hide_default_value = true)]
     pub session: u64,
+    /// Also count what is in the trash and what waits to be deleted; may take long
+    #[arg(short, long)]
+    pub more: bool,
 }
 
 /// `gc`.

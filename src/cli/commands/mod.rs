@@ -1,5 +1,6 @@
 //! One file per command: settings in, one call, words out.
 
+mod bench;
 mod changelog;
 mod config;
 mod csi;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli, environment: &Environment) -> anyhow::Result<ExitCod
         Command::Info(args) => tools::info(&args),
         Command::Rmr(args) => tools::rmr(&args),
         Command::Summary(args) => tools::summary(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Warmup(args) => warmup::run(&args),

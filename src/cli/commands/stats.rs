@@ -2,19 +2,21 @@
 
 use anyhow::{Context, bail};
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use super::say;
 use crate::args::StatsArgs;
+use crate::control::ROOT_INO;
 
 /// `--prefix-internal` renames it.
 const NAMES: [&str; 2] = [".stats", ".jfs.stats"];
 /// Lines below one head.
 const LINES: u64 = 30;
 
-type Numbers = HashMap<String, f64>;
+pub(super) type Numbers = HashMap<String, f64>;
 
 /// How a number becomes a cell.
 #[derive(Clone, Copy)]
@@ -112,7 +114,14 @@ pub(super) fn run(args: &StatsArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Numbers> {
+/// The `.stats` of the mount that a path lies in; nothing elsewhere.
+pub(super) fn of_mount(path: &Path) -> Option<PathBuf> {
+    let root = path.ancestors().find(|above| above.metadata().is_ok_and(|it| it.ino() == ROOT_INO))?;
+    NAMES.iter().map(|name| root.join(name)).find(|path| path.is_file())
+}
+
+/// The numbers by their names without `juicefs_`.
+pub(super) fn read(path: &Path) -> anyhow::Result<Numbers> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let line = |line: &str| {
         let (name, number) = line.strip_prefix("juicefs_")?.rsplit_once(' ')?;

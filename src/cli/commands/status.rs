@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use super::{meta_url, say};
 use crate::args::StatusArgs;
 use crate::environment::Environment;
+use crate::progress::Bars;
 
 pub(super) async fn run(args: StatusArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let url = meta_url(&args.meta_url, environment)?;
     let session = (args.session != 0).then_some(args.session);
-    let status = juicefs_volume::status(&url, session).await?;
+    let bars = Bars::on_terminal();
+    let status = juicefs_volume::status(&url, session, args.more, bars.as_ref()).await?;
+    drop(bars);
     let text = match (session, status.sessions.first()) {
         (Some(_), Some(session)) => serde_json::to_string_pretty(session),
         _ => serde_json::to_string_pretty(&status),
