@@ -54,10 +54,10 @@ all)
     stage cli 300 e2e/cli/run.sh
     stage bad-input 300 e2e/bad-input.sh
     stage demo 300 e2e/demo.sh "$JUICEFS"
-    stage suites 900 e2e/suites.sh
+    stage suites 1200 e2e/suites.sh
     stage faults 900 e2e/faults.sh
-    stage peer 900 e2e/peer/run.sh
-    stage claims 600 e2e/claims/run.sh
+    stage peer 1200 e2e/peer/run.sh
+    stage claims 1200 e2e/claims/run.sh
     kubernetes
     ;;
 rest)
