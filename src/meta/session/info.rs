@@ -42,6 +42,11 @@ impl SessionInfo {
             .map_err(|cause| Error::Corrupt { record: "session info".to_owned(), cause: cause.to_string() })
     }
 
+    /// Whether a client of this kind made it, by the build metadata of its version (`SESSION_VERSION`).
+    pub(super) fn is_of_our_kind(&self) -> bool {
+        self.version.contains("+rs.")
+    }
+
     pub(super) fn to_document(&self) -> Bytes {
         let text = serde_json::to_string(self).expect("plain strings always serialise");
         // As the peer's language escapes; these bytes occur in strings only.

@@ -160,8 +160,13 @@ impl Meta {
 
     async fn leave(&self, sid: u64) -> Result<()> {
         let now_sec = Time::now().sec;
-        let has_others = !self.kept.is_empty()
-            && self.sessions().await?.iter().any(|row| row.sid != sid && row.expires_at >= now_sec);
+        // Stock clients do not look whether a file that is open there is kept for them by somebody else.
+        let may_need_it = |row: &SessionRow| {
+            row.sid != sid
+                && row.expires_at >= now_sec
+                && SessionInfo::parse(&row.info).map_or(true, |info| info.is_of_our_kind())
+        };
+        let has_others = !self.kept.is_empty() && self.sessions().await?.iter().any(may_need_it);
         if !has_others {
             return self.clean_session(sid, None).await.map(|_| ());
         }

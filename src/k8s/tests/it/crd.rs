@@ -82,7 +82,11 @@ fn every_wrong_input_is_refused_with_a_sentence() {
         ("data", changed("/meta/url", json!("redis://:s3cret@redis:6379/1")), "must not contain a password"),
         ("data", changed("/meta/url", json!("redis://u:p/w@redis:6379/1")), "must not contain a password"),
         ("data", changed("/meta/url", json!("redis://redis/1?password=x")), "must not contain a password"),
-        ("data", changed("/meta/url", json!("sqlite3:///var/a.db")), "sqlite3, unix sockets and directories are refused"),
+        (
+            "data",
+            changed("/meta/url", json!("sqlite3:///var/a.db")),
+            "sqlite3, unix sockets and directories are refused",
+        ),
         ("data", changed("/meta/url", json!("redis:6379")), "url must begin with"),
         ("data", changed("/meta/engine", json!("postgres")), "engine must be the scheme"),
         ("data", changed("/meta", json!({"engine": "redis"})), "meta needs a url, or a secretRef"),
