@@ -9,7 +9,7 @@ OF_ITS_OWN = {"Meta.MountPoint", "Meta.Sid", "Chunk.CacheDir", "Version", "Pid",
 DEVIATIONS = {"Meta.SkipDirMtime", "FuseOpts.MaxWrite", "FuseOpts.MaxBackground", "FuseOpts.DontUmask", "FuseOpts.Timeout"}
 # Ours alone: how long somebody has been waiting, and for what (decisions 24). Errors have the names that occurred;
 # restarts and deleted slices are counted without a label, and from the start.
-OUR_METRICS = ("juicefs_waiting_", "juicefs_fuse_ops_io_errors_", "juicefs_transaction_restart", "juicefs_slices_deleted")
+OUR_METRICS = ("juicefs_waiting_", "juicefs_replication_", "juicefs_fuse_ops_io_errors_", "juicefs_transaction_restart", "juicefs_slices_deleted")
 
 
 def flat(document, prefix=""):

@@ -3,9 +3,6 @@
 //! When a name's revalidation or a readahead fails, the kernel asks for the same name or page once more before it
 //! tells the caller. A question that took long to fail (the database or the store is away) would then take twice
 //! its time. The second asking, if it comes at once, gets the first one's answer; a third waits again.
-//!
-//! The kernel also lets one caller at a time change a directory: whoever comes right after one that gave up has been
-//! waiting in the kernel for as long, and gets the same answer.
 
 use juicefs_base::Errno;
 use juicefs_base::sync::Mutex;
@@ -17,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// A failure that came sooner may be looked for again.
 const SLOW: Duration = Duration::from_secs(5);
-/// The kernel comes back, or lets in who was waiting for a directory, within this time.
+/// The kernel comes back within this time.
 const FRESH: Duration = Duration::from_secs(1);
 /// Failures remembered; callers are asking in vain for more than that only if their number is beyond reason.
 const KEPT_MAX: usize = 1024;
@@ -27,9 +24,6 @@ const KEPT_MAX: usize = 1024;
 pub(crate) enum Question {
     Name(Ino, bytes::Bytes),
     Bytes(Ino, Range<u64>),
-    /// Anything about names of this directory; its attributes, as the kernel asks for names although it has failed
-    /// to learn who may.
-    Directory(Ino),
 }
 
 impl Question {
@@ -51,7 +45,7 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// The answer to a question that has just been answered: once, but to all who waited for a directory.
+    /// The answer to a question that has just been answered, once.
     pub(crate) fn take(&self, question: &Question) -> Option<Errno> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
@@ -59,19 +53,14 @@ impl Repeats {
         let mut failed = self.failed.lock();
         failed.retain(|(_, _, at)| at.elapsed() < FRESH);
         let at = failed.iter().position(|(known, ..)| known.covers(question));
-        let errno = at.map(|at| failed[at].1);
-        if let Some(at) = at.filter(|_| !matches!(question, Question::Directory(_))) {
-            failed.remove(at);
-        }
+        let errno = at.and_then(|at| failed.remove(at)).map(|(_, errno, _)| errno);
         self.count.store(failed.len(), Ordering::Release);
         errno
     }
 
     /// `question`, begun at `begun`, has failed.
     pub(crate) fn failed(&self, question: Question, begun: Instant, errno: Errno) {
-        // What a late answer says of one name (that it is there, or not) is no answer for the others.
-        let says_nothing = matches!(question, Question::Directory(_)) && errno != Errno::EIO;
-        if says_nothing || begun.elapsed() < SLOW {
+        if begun.elapsed() < SLOW {
             return;
         }
         let mut failed = self.failed.lock();
@@ -105,21 +94,6 @@ mod tests {
         assert_eq!(repeats.take(&name("a")), None, "once");
         repeats.failed(name("a"), Instant::now(), Errno::EIO);
         assert_eq!(repeats.take(&name("a")), None, "a quick failure is asked about again");
-    }
-
-    #[test]
-    fn all_who_waited_for_a_directory_are_answered() {
-        let repeats = Repeats::default();
-        repeats.failed(Question::Directory(Ino(7)), long_ago(), Errno::EEXIST);
-        assert_eq!(repeats.take(&Question::Directory(Ino(7))), None);
-        repeats.failed(Question::Directory(Ino(7)), long_ago(), Errno::EIO);
-        assert_eq!(repeats.take(&Question::Directory(Ino(8))), None);
-        assert_eq!(repeats.take(&name("a")), None, "asked about by itself");
-        for _ in 0..3 {
-            assert_eq!(repeats.take(&Question::Directory(Ino(7))), Some(Errno::EIO));
-        }
-        repeats.failed.lock()[0].2 = Instant::now().checked_sub(FRESH).expect("the machine is up for longer");
-        assert_eq!(repeats.take(&Question::Directory(Ino(7))), None, "who comes later waits");
     }
 
     #[test]

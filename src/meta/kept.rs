@@ -7,6 +7,7 @@
 //! the end of the session take them out.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use juicefs_base::sync::Mutex;
 
@@ -17,10 +18,14 @@ use crate::types::Ino;
 const KEPT_MAX: usize = 1 << 20;
 /// Refreshes of a session after which it has adopted what it holds open.
 const REFRESHES: u32 = 2;
+/// How long it is believed which clients there are.
+const COMPANY_AGE_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(crate) struct Kept {
     state: Mutex<State>,
+    /// Whether every client was of this kind at the last look.
+    company: Mutex<Option<(Instant, bool)>>,
 }
 
 #[derive(Default)]
@@ -48,6 +53,16 @@ impl Kept {
         if state.all.insert(ino) {
             state.fresh.push(ino);
         }
+    }
+
+    /// Whether every client that is alive is of this kind, if that was looked for a moment ago.
+    pub(crate) fn is_among_its_kind(&self) -> Option<bool> {
+        self.company.lock().filter(|(at, _)| at.elapsed() < COMPANY_AGE_MAX).map(|(_, is_so)| is_so)
+    }
+
+    /// `is_so`, looked for since `at`.
+    pub(crate) fn saw_company(&self, at: Instant, is_so: bool) {
+        *self.company.lock() = Some((at, is_so));
     }
 
     pub(crate) fn is_kept(&self, ino: Ino) -> bool {

@@ -33,7 +33,7 @@ impl Changes {
 impl Adapter {
     pub(crate) fn getattr(&self, ino: Ino, reply: impl Answer<Attributes>) {
         let vfs = self.vfs.clone();
-        self.run_in("getattr", ino, reply, async move { vfs.getattr(ino).await });
+        self.run("getattr", reply, async move { vfs.getattr(ino).await });
     }
 
     pub(crate) fn setattr(

@@ -30,7 +30,7 @@ impl Adapter {
     ) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
         let (mode, umask) = (permissions(mode), self.umask(umask));
-        self.run_in("create", place.parent, reply, async move {
+        self.run("create", reply, async move {
             vfs.create(&caller, place.parent, &place.name()?, mode, umask, OpenFlags(flags)).await
         });
     }
@@ -54,7 +54,7 @@ impl Adapter {
     pub(crate) fn read(&self, ino: Ino, fh: u64, offset: u64, size: u32, reply: impl Answer<Bytes>) {
         let vfs = self.vfs.clone();
         let question = Question::Bytes(ino, offset..offset.saturating_add(u64::from(size)));
-        self.run_repeated("read", [question], reply, async move { vfs.read(ino, fh, offset, size).await });
+        self.run_repeated("read", question, reply, async move { vfs.read(ino, fh, offset, size).await });
     }
 
     /// `kills_suid`: on handles that only append, the kernel leaves taking suid and sgid away to us.

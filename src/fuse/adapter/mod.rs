@@ -83,37 +83,23 @@ impl Adapter {
         });
     }
 
-    /// As [`Self::run`] for questions, of which one may have failed a moment ago: see [`Repeats`].
-    fn run_repeated<T, A, W, const N: usize>(
-        &self,
-        operation: &'static str,
-        questions: [Question; N],
-        reply: A,
-        work: W,
-    ) where
+    /// As [`Self::run`] for a question that the kernel asks once more when it failed.
+    fn run_repeated<T, A, W>(&self, operation: &'static str, question: Question, reply: A, work: W)
+    where
         A: Answer<T>,
         W: Future<Output = Result<T, juicefs_vfs::Error>> + Send + 'static,
     {
-        if let Some(errno) = questions.iter().find_map(|question| self.repeats.take(question)) {
+        if let Some(errno) = self.repeats.take(&question) {
             return reply.answer(Err(errno));
         }
         let (repeats, begun) = (Arc::clone(&self.repeats), Instant::now());
         self.run(operation, reply, async move {
             let result = work.await;
             if let Err(error) = &result {
-                questions.into_iter().for_each(|question| repeats.failed(question, begun, error.errno()));
+                repeats.failed(question, begun, error.errno());
             }
             result
         });
-    }
-
-    /// As [`Self::run`] for a change of a directory's names, and for what is asked before one.
-    fn run_in<T, A, W>(&self, operation: &'static str, directory: Ino, reply: A, work: W)
-    where
-        A: Answer<T>,
-        W: Future<Output = Result<T, juicefs_vfs::Error>> + Send + 'static,
-    {
-        self.run_repeated(operation, [Question::Directory(directory)], reply, work);
     }
 
     /// Bits of a mode that a new node may not have: `--umask` takes away more than the caller's mask does, as with the peer

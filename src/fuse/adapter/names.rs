@@ -11,8 +11,8 @@ impl Adapter {
     pub(crate) fn lookup(&self, request: &Request, place: Place, reply: impl Answer<Looked>) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
         let negative_ttl = vfs.negative_ttl(place.parent);
-        let questions = [Question::Name(place.parent, place.name.clone()), Question::Directory(place.parent)];
-        self.run_repeated("lookup", questions, reply, async move {
+        let question = Question::Name(place.parent, place.name.clone());
+        self.run_repeated("lookup", question, reply, async move {
             let found = vfs.lookup(&caller, place.parent, &place.name()?).await;
             match found {
                 Ok(found) => Ok(Looked::Found(found)),
@@ -36,9 +36,7 @@ impl Adapter {
         let Some(kind) = kind_of_mode(mode) else { return reply.answer(Err(Errno::EPERM)) };
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
         let new = NewNode { kind, mode: permissions(mode), umask: self.umask(umask), rdev, target: None };
-        self.run_in("mknod", place.parent, reply, async move {
-            vfs.mknod(&caller, place.parent, &place.name()?, &new).await
-        });
+        self.run("mknod", reply, async move { vfs.mknod(&caller, place.parent, &place.name()?, &new).await });
     }
 
     pub(crate) fn mkdir(
@@ -51,30 +49,26 @@ impl Adapter {
     ) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
         let (mode, umask) = (permissions(mode), self.umask(umask));
-        self.run_in("mkdir", place.parent, reply, async move {
+        self.run("mkdir", reply, async move {
             vfs.mkdir(&caller, place.parent, &place.name()?, mode, umask).await
         });
     }
 
     pub(crate) fn symlink(&self, request: &Request, place: Place, target: Bytes, reply: impl Answer<Found>) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
-        self.run_in("symlink", place.parent, reply, async move {
+        self.run("symlink", reply, async move {
             vfs.symlink(&caller, place.parent, &place.name()?, target).await
         });
     }
 
     pub(crate) fn unlink(&self, request: &Request, place: Place, reply: impl Answer<()>) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
-        self.run_in("unlink", place.parent, reply, async move {
-            vfs.unlink(&caller, place.parent, &place.name()?).await
-        });
+        self.run("unlink", reply, async move { vfs.unlink(&caller, place.parent, &place.name()?).await });
     }
 
     pub(crate) fn rmdir(&self, request: &Request, place: Place, reply: impl Answer<()>) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
-        self.run_in("rmdir", place.parent, reply, async move {
-            vfs.rmdir(&caller, place.parent, &place.name()?).await
-        });
+        self.run("rmdir", reply, async move { vfs.rmdir(&caller, place.parent, &place.name()?).await });
     }
 
     pub(crate) fn rename(
@@ -86,8 +80,7 @@ impl Adapter {
         reply: impl Answer<()>,
     ) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
-        let directories = [Question::Directory(from.parent), Question::Directory(to.parent)];
-        self.run_repeated("rename", directories, reply, async move {
+        self.run("rename", reply, async move {
             let (old, new) = (from.name()?, to.name()?);
             vfs.rename(&caller, from.parent, &old, to.parent, &new, RenameFlags(flags)).await
         });
@@ -95,12 +88,7 @@ impl Adapter {
 
     pub(crate) fn link(&self, request: &Request, ino: Ino, to: Place, reply: impl Answer<Found>) {
         let (vfs, caller) = (self.vfs.clone(), self.caller(request));
-        self.run_in(
-            "link",
-            to.parent,
-            reply,
-            async move { vfs.link(&caller, ino, to.parent, &to.name()?).await },
-        );
+        self.run("link", reply, async move { vfs.link(&caller, ino, to.parent, &to.name()?).await });
     }
 
     pub(crate) fn readlink(&self, ino: Ino, reply: impl Answer<Bytes>) {

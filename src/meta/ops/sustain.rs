@@ -67,6 +67,19 @@ impl Meta {
         Ok(())
     }
 
+    /// Whether every client that is alive is of this kind. A stock one goes on writing to a file that has lost its name, and
+    /// counts that in the directory that the file was in: beside it, files go with their last name, as they do there.
+    pub(crate) async fn is_among_its_kind(&self) -> Result<bool> {
+        if let Some(known) = self.kept.is_among_its_kind() {
+            return Ok(known);
+        }
+        let (at, now_sec) = (std::time::Instant::now(), Time::now().sec);
+        let rows = self.sessions().await?;
+        let is_so = rows.iter().filter(|row| row.expires_at >= now_sec).all(crate::session::is_of_our_kind);
+        self.kept.saw_company(at, is_so);
+        Ok(is_so)
+    }
+
     /// Lets go of files that were kept for others and that nobody can still adopt.
     pub(crate) async fn release_kept(&self, sid: u64) -> Result<()> {
         if self.kept.is_empty() {

@@ -133,7 +133,10 @@ impl Victim<'_> {
         if node.kind == Kind::File {
             txn.hold_removal(ino).await;
         }
-        let is_kept = node.kind == Kind::File && found.has_others && meta.kept.has_room();
+        let is_kept = node.kind == Kind::File
+            && found.has_others
+            && meta.kept.has_room()
+            && meta.is_among_its_kind().await?;
         let is_open = is_kept || node.kind == Kind::File && sid != 0 && meta.open_files.is_open(ino);
         if is_open {
             txn.update_node(ino, &node, &now);

@@ -78,6 +78,11 @@ struct Running {
     ended: Option<oneshot::Receiver<()>>,
 }
 
+/// Whether a client of this kind made a session, by its version's build metadata; what can't be read may be one.
+pub(crate) fn is_of_our_kind(row: &SessionRow) -> bool {
+    SessionInfo::parse(&row.info).map_or(true, |info| info.is_of_our_kind())
+}
+
 impl Meta {
     /// Registers this process and begins to look after the volume in the background. A volume that is only read
     /// gets no row (0 is returned), yet its setting is watched.
@@ -161,11 +166,8 @@ impl Meta {
     async fn leave(&self, sid: u64) -> Result<()> {
         let now_sec = Time::now().sec;
         // Stock clients do not look whether a file that is open there is kept for them by somebody else.
-        let may_need_it = |row: &SessionRow| {
-            row.sid != sid
-                && row.expires_at >= now_sec
-                && SessionInfo::parse(&row.info).map_or(true, |info| info.is_of_our_kind())
-        };
+        let may_need_it =
+            |row: &SessionRow| row.sid != sid && row.expires_at >= now_sec && is_of_our_kind(row);
         let has_others = !self.kept.is_empty() && self.sessions().await?.iter().any(may_need_it);
         if !has_others {
             return self.clean_session(sid, None).await.map(|_| ());
