@@ -1,5 +1,5 @@
 #!/bin/bash
-# [WHOLE=1] e2e/suites.sh [sqlite] [redis] [postgres] [mysql]: suites that nobody here wrote, on fresh mounts, the engines side by side; both fscks
+# [WHOLE=1] e2e/suites.sh [sqlite] [redis] [postgres] [mysql] [etcd]: suites that nobody here wrote, on fresh mounts, the engines side by side; both fscks
 # and the audit close each. pjdfstest runs twice: with pauses that a clock of 10 ms would pass, and with ones that only
 # exact times pass; multiclient asks two mounts what a shared file system promises. What they may fail in and what it may skip are lists, in e2e/suites; anything else, more or less, fails.
 # On database servers pjdfstest with pauses and fsx are left out, unless WHOLE=1.
@@ -63,7 +63,7 @@ on() { # ENGINE
         PYTHONPATH=$here/peer python3 -c '
 import signal, sys, servers
 signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-server = {"postgres": servers.Postgres, "mysql": servers.MariaDb}[sys.argv[1]](sys.argv[2])
+server = {"postgres": servers.Postgres, "mysql": servers.MariaDb, "etcd": servers.Etcd}[sys.argv[1]](sys.argv[2])
 try:
     print(server.database(), flush=True)
     while True:

@@ -189,17 +189,18 @@ class MariaDb(Database):
 
 
 class Etcd(Server):
-    """A prefix for each volume; without syncing, which no claim waits for. What it keeps survives a kill of the process."""
+    """A prefix for each volume. Without syncing it is fast, and forgets when it is killed: it keeps its log in memory then."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, syncs=False):
         super().__init__(folder)
+        self.syncing = [] if syncs else ["--unsafe-no-fsync"]
         self.data, (self.port, self.peers) = os.path.join(folder, type(self).__name__), free_ports(2)
         self.made = itertools.count()
         self.start()
 
     def start(self):
         listen, peers = (f"http://127.0.0.1:{port}" for port in (self.port, self.peers))
-        self.spawn("etcd", "--data-dir", self.data, "--unsafe-no-fsync", "--logger", "zap", "--log-level", "error", "--listen-client-urls", listen, "--advertise-client-urls", listen,
+        self.spawn("etcd", "--data-dir", self.data, *self.syncing, "--logger", "zap", "--log-level", "error", "--listen-client-urls", listen, "--advertise-client-urls", listen,
                    "--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}")
 
     def post(self, path, body):
