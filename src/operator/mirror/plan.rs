@@ -278,7 +278,13 @@ impl<'a> Draft<'a> {
             Some(State::Promoted) => {
                 let kept = conditions::kept(&self.before.conditions, Promoted)
                     .filter(|kept| kept.holds == Some(true));
-                let told = self.seen.promotion.as_ref().and_then(|job| report(job.message.as_deref()));
+                let job = self.seen.promotion.as_ref();
+                if kept.is_none() && job.is_some_and(|job| job.state == JobState::Active) {
+                    // Its report is what will be told for good.
+                    self.say(Finding::fails(Promoted, "Promoting", "the Job that promoted it ends"));
+                    return;
+                }
+                let told = job.and_then(|job| report(job.message.as_deref()));
                 let sentence = told.unwrap_or_else(|| format!("{name} is a volume of its own"));
                 self.say(kept.unwrap_or_else(|| Finding::holds(Promoted, "Promoted", sentence)));
             }

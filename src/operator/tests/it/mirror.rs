@@ -308,8 +308,11 @@ fn a_promotion_ends_the_follower_runs_a_job_and_tells_what_is_lost() {
         "FirstSlice": 1, "BrokenFiles": ["/a"], "BrokenFileCount": 1,
     });
     let message = Some(report.to_string());
-    seen.promotion = Some(PromotionSeen { state: JobState::Succeeded, end: None, message });
     seen.database = DatabaseSeen::Mirror(position(State::Promoted));
+    seen.promotion = Some(PromotionSeen { state: JobState::Active, end: None, message: None });
+    let plan = planned(&asked, &seen);
+    assert_eq!(condition(&plan, "Promoted"), "False/Promoting", "its report is waited for");
+    seen.promotion = Some(PromotionSeen { state: JobState::Succeeded, end: None, message });
     let plan = planned(&asked, &seen);
     assert!(names_of(&plan.steps).contains(&"delete-deployment data-eu-follower".to_owned()));
     assert_eq!(condition(&plan, "Promoted"), "True/Promoted");
